@@ -1,0 +1,44 @@
+# make demo   creates .venv, installs, attacks two small models on real brain slices and writes a report
+# make test   creates .venv if needed, installs the test extra, runs the whole suite
+# make lint   style, types and import rules
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+# threads of the two test processes must not fight over the cores
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: demo test lint docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/medrobust evaluate
+
+test: $(VENV)/.installed-dev
+	$(PYTEST) -m "not slow" --cov --cov-report=
+	$(PYTEST) -m slow --cov --cov-append --cov-report=term:skip-covered
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medrobust needs Python 3.11 or newer (make PYTHON=...)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) (PyTorch is large: this takes some minutes the first time)"
+	$(PIP) --editable .
+	touch $@
+
+# torchattacks pins an old requests that nothing here uses
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) (PyTorch is large: this takes some minutes the first time)"
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps torchattacks==3.5.1
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,69 @@
+"""Attacks, by the name that users type. A new one is a file here and a line in `ATTACKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import NamedTuple
+
+from medrobust.attacks.iterative import IterativeAttack
+from medrobust.attacks.loop import AttackResult
+from medrobust.attacks.objectives import TaskLoss
+from medrobust.attacks.sign import BIM, FGSM, MIFGSM, PGD
+from medrobust.attacks.smia import SMIA
+from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.attacks.stabilized import Stabilized
+from medrobust.attacks.trajectory import Trajectory
+from medrobust.errors import InputError, unknown
+
+__all__ = [
+    "ATTACKS",
+    "BIM",
+    "FGSM",
+    "MIFGSM",
+    "PGD",
+    "SMIA",
+    "AttackResult",
+    "GaussianSmoothing",
+    "IterativeAttack",
+    "Stabilized",
+    "TaskLoss",
+    "Trajectory",
+    "make_attack",
+]
+
+
+class CatalogueEntry(NamedTuple):
+    """An attack, what it does in a line, and where it is from."""
+
+    attack: type[IterativeAttack]
+    summary: str
+    reference: str
+
+
+ATTACKS: dict[str, CatalogueEntry] = {
+    "fgsm": CatalogueEntry(FGSM, "one gradient-sign step of the whole budget", "arXiv:1412.6572"),
+    "bim": CatalogueEntry(BIM, "small gradient-sign steps from the clean image", "arXiv:1607.02533"),
+    "pgd": CatalogueEntry(PGD, "small gradient-sign steps from a random start", "arXiv:1706.06083"),
+    "mi": CatalogueEntry(MIFGSM, "gradient-sign steps along a momentum (MI-FGSM)", "arXiv:1710.06081"),
+    "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
+}
+
+
+def make_attack(name: str, options: Mapping[str, object] | None = None) -> IterativeAttack:
+    """An attack from its catalogue name and options, as a configuration file gives them.
+
+    Raises:
+        InputError: no such attack, no such option of it, or an option has no such value.
+    """
+    if name not in ATTACKS:
+        raise unknown("attack", name, ATTACKS)
+    kind = ATTACKS[name].attack
+    known = {field.name for field in fields(kind) if field.init}
+    for option in options or {}:
+        if option not in known:
+            raise unknown(f"option of attack {name}", option, known)
+    try:
+        return kind(**(options or {}))  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"attack {name}: {error}") from error

@@ -1,0 +1,280 @@
+"""The one loop that every iterative attack is.
+
+x' ← Π(x' + step_size · steepest(∇J(x'))), per sample, with the gradient taken with respect to the input alone.
+Nothing in the loop reads a tensor back to Python, so that a GPU never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from medrobust.attacks.gradients import GradientPart
+from medrobust.attacks.objectives import Iterate, Objective, Terms
+from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
+from medrobust.errors import InputError
+from medrobust.threat import Threat, per_image, sample_generators
+from medrobust.victim import Victim
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choices that make the loop an attack; see `IterativeAttack` for the words."""
+
+    steps: int
+    step_size: float
+    objective: Objective
+    gradients: tuple[GradientPart, ...] = ()
+    targeted: bool = False
+    random_start: bool = False
+    restarts: int = 1
+    keep_best: bool = False
+    watch: GaussianSmoothing | None = None
+
+    @property
+    def sign(self) -> int:
+        """+1 to leave the truth, −1 to reach the target."""
+        return -1 if self.targeted else 1
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack made of a batch, on the images' device and in their dtype.
+
+    Attributes:
+        adversarial: `(B, C, *spatial)` in data units: in the ball, the bounds, the mask and on the grid.
+        delta: adversarial − images.
+        success: bool `(B,)`: the answer is wrong (is the target, when targeted), from a fresh forward of `adversarial`.
+        loss: `(B,)`: the task's loss there, against the truth (the target).
+        outputs: the model's outputs there.
+        steps_used: int64 `(B,)`: gradient steps spent on the image, over all restarts.
+        zero_gradients: int64 `(B,)`: how many of them had a gradient exactly zero or not finite, and went in a random
+            direction instead.
+        trajectory: of the restart that was kept, when asked for.
+    """
+
+    adversarial: Tensor
+    delta: Tensor
+    success: Tensor
+    loss: Tensor
+    outputs: Tensor
+    steps_used: Tensor
+    zero_gradients: Tensor
+    trajectory: Trajectory | None = None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An image that could be handed in, judged by a forward of its own."""
+
+    image: Tensor
+    outputs: Tensor
+    loss: Tensor
+    success: Tensor
+    trajectory: Trajectory | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What stays the same over all restarts."""
+
+    plan: Plan
+    victim: Victim
+    clean: Tensor
+    truth: Tensor
+    threat: Threat
+    noise: Tensor
+    dtype: torch.dtype
+
+
+def run_plan(
+    plan: Plan,
+    victim: Victim,
+    images: Tensor,
+    truth: Tensor,
+    threat: Threat,
+    seed: int,
+    ids: Sequence[object] | None,
+) -> AttackResult:
+    """Attack a batch by the plan; arguments as for `IterativeAttack.__call__`."""
+    ids = list(range(len(images))) if ids is None else list(ids)
+    if len(ids) != len(images) or len(truth) != len(images):
+        raise InputError(f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many")
+    victim.check_images(images)
+    victim.task.check_truth(truth)
+    threat.check(images, victim.bounds)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        clean = images.detach().clone()
+        if clean.dtype in (torch.float16, torch.bfloat16):
+            clean = clean.float()
+        truth = truth.detach().to(clean.device).clone()
+        if not len(images):
+            return _nothing(clean.to(images.dtype))
+        job = _Job(plan, victim, clean, truth, threat, _directions(clean, seed, ids), images.dtype)
+        with victim.evaluating():
+            kept, stuck = _all_restarts(job, seed, ids)
+    _refuse_nan(kept.outputs, ids)
+    return AttackResult(
+        adversarial=kept.image,
+        delta=kept.image - images,
+        success=kept.success,
+        loss=kept.loss,
+        outputs=kept.outputs,
+        steps_used=torch.full_like(stuck, plan.steps * plan.restarts),
+        zero_gradients=stuck,
+        trajectory=kept.trajectory,
+    )
+
+
+def _all_restarts(job: _Job, seed: int, ids: Sequence[object]) -> tuple[_Candidate, Tensor]:
+    """The worst candidate per sample, and the number of steps without a gradient."""
+    kept: _Candidate | None = None
+    stuck = torch.zeros(len(job.clean), dtype=torch.int64, device=job.clean.device)
+    for restart in range(job.plan.restarts):
+        start = job.clean
+        if job.plan.random_start or restart:
+            generators = sample_generators(seed, ids, f"start {restart}")
+            start = job.threat.random_start(job.clean, generators, job.victim.bounds)
+        for candidate in _climb(job, start, stuck):
+            kept = candidate if kept is None else _worse(kept, candidate, job.plan.sign)
+    assert kept is not None
+    return kept, stuck
+
+
+def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
+    """Run the loop once; gives the last iterate and, when the plan keeps the best, the best before it."""
+    plan, victim, threat = job.plan, job.victim, job.threat
+    parts = [part.begin() for part in plan.gradients]
+    recorder = TrajectoryRecorder(victim, job.truth, job.clean, plan.watch) if plan.watch else None
+    best = _BestIterate(job) if plan.keep_best else None
+    iterate = Iterate(0, plan.steps, job.clean, start, job.truth, plan.sign)
+    direction: Tensor | None = None
+    for index in range(plan.steps):
+        current = iterate.current.detach().requires_grad_()
+        iterate = replace(iterate, index=index, current=current)
+        terms = plan.objective(victim, iterate)
+        if best is not None:
+            best.see(current, terms)
+        if recorder is not None:
+            recorder.record(current, terms, direction)
+        gradient = _gradient(terms.total, current)
+        gradient, lost = _revive(threat.allowed(gradient), threat.allowed(_shifted(job.noise, index)))
+        stuck += lost
+        for part in parts:
+            gradient = part(gradient)
+        direction = threat.steepest(gradient)
+        with torch.no_grad():
+            step = plan.step_size * direction
+            moved = threat.project(job.clean, current + step, victim.bounds)
+        iterate = replace(iterate, current=moved, previous=current.detach(), step=step)
+    if recorder is not None:
+        recorder.record(iterate.current, None, direction)
+    yield _judge(job, iterate.current, recorder.finish() if recorder else None)
+    if best is not None:
+        yield _judge(job, best.image, recorder.finish() if recorder else None)
+
+
+class _BestIterate:
+    """Per sample the best iterate so far, by the outputs that the objective computed anyway."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+        self.image = job.clean
+        self._success = torch.zeros(len(job.clean), dtype=torch.bool, device=job.clean.device)
+        self._goal = torch.full((len(job.clean),), -torch.inf, device=job.clean.device)
+
+    @torch.no_grad()
+    def see(self, current: Tensor, terms: Terms) -> None:
+        """Take an iterate where it is better."""
+        loss, success = _measure(self._job, terms.outputs)
+        goal = self._job.plan.sign * loss
+        better = _beats(success, goal, self._success, self._goal)
+        self.image = torch.where(per_image(better, current), current, self.image)
+        self._success = torch.where(better, success, self._success)
+        self._goal = torch.where(better, goal, self._goal)
+
+
+def _gradient(total: Tensor, current: Tensor) -> Tensor:
+    if not total.requires_grad:
+        raise InputError("the model's outputs do not depend on its input by a differentiable path: no gradient attack")
+    (gradient,) = torch.autograd.grad(total.sum(), current, allow_unused=True)
+    return torch.zeros_like(current) if gradient is None else gradient
+
+
+def _revive(gradient: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace, per sample, a gradient that is all zero or not finite; also says `(B,)` where that was so."""
+    largest = gradient.flatten(1).abs().amax(1)
+    # a NaN anywhere makes the maximum NaN, which fails the comparison too
+    alive = (largest > 0) & torch.isfinite(largest)
+    return torch.where(per_image(alive, gradient), gradient, noise), ~alive
+
+
+def _shifted(noise: Tensor, index: int) -> Tensor:
+    """Another pattern of the same signs at every step, without drawing again."""
+    return noise.flatten(1).roll(index * 7919, 1).view_as(noise)
+
+
+def _directions(clean: Tensor, seed: int, ids: Sequence[object]) -> Tensor:
+    """Random signs per sample, the steps of an image that has no gradient."""
+    draws = [
+        torch.randint(0, 2, image.shape, generator=generator, dtype=torch.int8)
+        for image, generator in zip(clean, sample_generators(seed, ids, "no gradient"), strict=True)
+    ]
+    return 2 * torch.stack(draws).to(clean) - 1
+
+
+@torch.no_grad()
+def _judge(job: _Job, image: Tensor, trajectory: Trajectory | None) -> _Candidate:
+    """Make the image as it would be saved, and measure the model on exactly that."""
+    image = job.threat.finish(job.clean, image, job.victim.bounds).to(job.dtype)
+    outputs = job.victim.forward(image)
+    loss, success = _measure(job, outputs)
+    return _Candidate(image, outputs, loss, success, trajectory)
+
+
+def _measure(job: _Job, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    task = job.victim.task
+    fooled = task.fooled(outputs, job.truth)
+    return task.loss(outputs, job.truth), ~fooled if job.plan.targeted else fooled
+
+
+def _worse(kept: _Candidate, other: _Candidate, sign: int) -> _Candidate:
+    """Per sample the candidate that serves the attacker better."""
+    take = _beats(other.success, sign * other.loss, kept.success, sign * kept.loss)
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(per_image(take, a), b, a)
+
+    trajectory = None
+    if kept.trajectory is not None and other.trajectory is not None:
+        trajectory = kept.trajectory.select(other.trajectory, take)
+    return _Candidate(
+        pick(kept.image, other.image),
+        pick(kept.outputs, other.outputs),
+        pick(kept.loss, other.loss),
+        pick(kept.success, other.success),
+        trajectory,
+    )
+
+
+def _beats(success: Tensor, goal: Tensor, kept_success: Tensor, kept_goal: Tensor) -> Tensor:
+    """The goal met first, then how far."""
+    return (success & ~kept_success) | ((success == kept_success) & (goal > kept_goal))
+
+
+def _refuse_nan(outputs: Tensor, ids: Sequence[object]) -> None:
+    bad = outputs.flatten(1).isnan().any(1)
+    if bool(bad.any()):
+        first = ids[int(bad.nonzero()[0])]
+        raise InputError(f"the model gives NaN for image {first!r} ({int(bad.sum())} of {len(bad)} in its batch)")
+
+
+def _nothing(clean: Tensor) -> AttackResult:
+    """The result for an empty batch, without asking the model."""
+    none = torch.zeros(0, device=clean.device)
+    count = none.long()
+    return AttackResult(clean, clean.clone(), none.bool(), none, none, count, count)

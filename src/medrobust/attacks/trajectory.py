@@ -1,0 +1,116 @@
+"""The way of an attack, step by step: what the paper's KL analysis is drawn from.
+
+Qi et al., arXiv 2103.05232, section 3.2: the perturbation leaves the truth while it moves to a fixed spot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from medrobust.attacks.objectives import Terms
+from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.tasks import kl_divergence, position_mean
+from medrobust.threat import TINY, per_image
+from medrobust.victim import Victim
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Per iterate and sample: every field is float32 `(T + 1, B)`, row t for x'_t after t steps.
+
+    p_t is the prediction at x'_t, δ_t = x'_t − x; for dense tasks KL is the mean over pixels.
+
+    Attributes:
+        deviation: the task's loss against the truth (the target, when targeted).
+        stabilization: KL( f(S(x'_t)) ‖ p_t ), the paper's stabilization term.
+        kl_previous: KL(p_t ‖ p_{t−1}); NaN in row 0.
+        kl_final: KL(p_t ‖ p_T), the distance to the fixed spot; 0 in the last row.
+        kl_initial: KL(p_0 ‖ p_t), how far the prediction has left.
+        kl_smoothed: KL(p_t ‖ f(S(x'_t))).
+        linf, l2: norms of δ_t, in data units.
+        cosine: cos(δ_t, δ_{t−1}); NaN where either is zero.
+        sign_flips: share of values whose direction turned round from step t − 1 to step t; NaN in rows 0 and 1.
+    """
+
+    deviation: Tensor
+    stabilization: Tensor
+    kl_previous: Tensor
+    kl_final: Tensor
+    kl_initial: Tensor
+    kl_smoothed: Tensor
+    linf: Tensor
+    l2: Tensor
+    cosine: Tensor
+    sign_flips: Tensor
+
+    def select(self, other: Trajectory, choose_other: Tensor) -> Trajectory:
+        """Per sample the other trajectory where `choose_other` `(B,)` is True."""
+        names = (f.name for f in fields(self))
+        return Trajectory(**{n: torch.where(choose_other, getattr(other, n), getattr(self, n)) for n in names})
+
+
+class TrajectoryRecorder:
+    """Watches one run of the loop; `smoothed` outputs that the objective already has are used again."""
+
+    def __init__(self, victim: Victim, truth: Tensor, clean: Tensor, smoothing: GaussianSmoothing) -> None:
+        self._victim = victim
+        self._truth = truth
+        self._clean = clean
+        self._smoothing = smoothing
+        self._used: Tensor | None = None
+        self._log_probs: list[Tensor] = []
+        self._rows: list[dict[str, Tensor]] = []
+        self._delta: Tensor | None = None
+        self._direction: Tensor | None = None
+
+    @torch.no_grad()
+    def record(self, current: Tensor, terms: Terms | None, direction: Tensor | None) -> None:
+        """Note iterate x'_t, with the objective's terms there and the direction of the step that led to it."""
+        task = self._victim.task
+        outputs = self._victim.forward(current) if terms is None else terms.outputs.detach()
+        smoothed = None if terms is None else terms.smoothed
+        if smoothed is None:
+            smoothed = self._victim.forward(self._smoothing(current))
+        if not self._rows:
+            self._used = task.used_positions(outputs, self._truth)
+        log_p, log_s = task.log_probs(outputs), task.log_probs(smoothed)
+        delta = current.detach() - self._clean
+        flat = delta.flatten(1)
+        row = {
+            "deviation": task.loss(outputs, self._truth),
+            "stabilization": self._kl(log_s, log_p),
+            "kl_smoothed": self._kl(log_p, log_s),
+            "kl_initial": self._kl(self._log_probs[0] if self._rows else log_p, log_p),
+            "linf": flat.abs().amax(1),
+            "l2": flat.norm(dim=1),
+        }
+        unknown = torch.full_like(row["linf"], torch.nan)
+        row["kl_previous"] = self._kl(log_p, self._log_probs[-1]) if self._rows else unknown
+        row["cosine"] = unknown if self._delta is None else _cosine(delta, self._delta)
+        turned = unknown
+        if direction is not None and self._direction is not None:
+            turned = (direction * self._direction < 0).flatten(1).to(unknown.dtype).mean(1)
+        row["sign_flips"] = turned
+        self._delta, self._direction = delta, direction
+        self._log_probs.append(log_p)
+        self._rows.append(row)
+
+    def finish(self) -> Trajectory:
+        """The trajectory, once the last iterate is recorded."""
+        columns = {name: torch.stack([row[name] for row in self._rows]).float() for name in self._rows[0]}
+        final = torch.stack([self._kl(log_p, self._log_probs[-1]) for log_p in self._log_probs]).float()
+        return Trajectory(kl_final=final, **columns)
+
+    def _kl(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        # rounding can take a divergence just below 0
+        return position_mean(kl_divergence(log_p, log_q), self._used).clamp_min(0)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    # by the largest entry first: tiny changes must not vanish in the squares
+    a, b = (d / per_image(d.flatten(1).abs().amax(1).clamp_min(TINY), d) for d in (a, b))
+    lengths = a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1)
+    return torch.where(lengths > 0, (a * b).flatten(1).sum(1) / lengths, torch.nan)

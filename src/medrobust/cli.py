@@ -1,0 +1,292 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from medrobust._version import __version__
+from medrobust.errors import InputError, MedrobustError, MedrobustWarning
+
+app = typer.Typer(
+    help="Adversarial robustness of medical-image models: attack, measure, look.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)]
+Data = Annotated[str | None, typer.Option(help="Path of the images, or `embedded`; see `medrobust formats`.")]
+DataFormat = Annotated[str | None, typer.Option("--format", help="Format of the data; recognised when left out.")]
+Split = Annotated[str | None, typer.Option(help="Part of the data: test, val, train.")]
+Resize = Annotated[int | None, typer.Option(help="Side in pixels to bring every image to.")]
+Limit = Annotated[int | None, typer.Option(help="At most so many images, spread over the set.")]
+Model = Annotated[str | None, typer.Option(help="Where the model is from; see `medrobust models`.")]
+Weights = Annotated[Path | None, typer.Option(help="A .safetensors file or a .pt/.pth state dict.")]
+Mean = Annotated[str | None, typer.Option(help="Per channel, e.g. 0.485,0.456,0.406: the model sees (image - mean)/std.")]
+Std = Annotated[str | None, typer.Option(help="Per channel, as --mean.")]
+Norm = Annotated[str | None, typer.Option(help="linf or l2.")]
+Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
+Name = Annotated[str | None, typer.Option(help="Of this run in tables and reports.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Options of every command. `main` looks for --debug itself, wherever it stands."""
+    if version:
+        typer.echo(f"medrobust {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile = None,
+    data: Data = None,
+    data_format: DataFormat = None,
+    split: Split = None,
+    resize: Resize = None,
+    limit: Limit = None,
+    model: Model = None,
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    attacks: Annotated[str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Budgets, comma-separated: 1/255, 0.01, 10HU.")] = None,
+    norm: Norm = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; must not exist yet.")] = None,
+    seed: Seed = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    skip_bad: SkipBad = False,
+    name: Name = None,
+) -> None:
+    """Attack a model on labelled images and measure what is left: the main job.
+
+    Without arguments it runs on the brain MRI that comes along, training two small models on first use.
+    """
+    from medrobust.config import read_config, run_config
+    from medrobust.evaluation import check_output_folder
+
+    overrides: dict[str, object] = {
+        "data.path": data,
+        "data.format": data_format,
+        "data.split": split,
+        "data.resize": resize,
+        "data.limit": limit,
+        "model.source": model,
+        "model.weights": weights,
+        "model.mean": _numbers("--mean", mean),
+        "model.std": _numbers("--std", std),
+        "attacks": attacks,
+        "threat.eps": _items(eps),
+        "threat.norm": norm,
+        "out": out,
+        "seed": seed,
+        "batch_size": batch_size,
+        "device": device,
+        "skip_bad": skip_bad or None,
+        "name": name,
+    }
+    settings = read_config(config, overrides)
+    folder = settings.out or Path("runs") / f"{settings.label}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_output_folder(folder)  # before hours of work, not after
+    run = run_config(settings, progress=sys.stderr.isatty())
+    run.save(folder)
+    _console().print(run.table())
+    _say(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def attack(
+    out: Annotated[Path, typer.Option(help="Folder for the images; must not exist yet.")],
+    config: ConfigFile = None,
+    name: Annotated[str, typer.Option("--attack", help="One attack; see `medrobust attacks`.")] = "smia",
+    eps: Annotated[str, typer.Option(help="One budget: 4/255, 0.01, 10HU.")] = "4/255",
+    data: Data = None,
+    data_format: DataFormat = None,
+    split: Split = None,
+    resize: Resize = None,
+    limit: Limit = None,
+    model: Model = None,
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    norm: Norm = None,
+    seed: Seed = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Write adversarial images, measured as they lie on disk, with a manifest.csv."""
+    from medrobust.config import export_config, read_config
+
+    overrides: dict[str, object] = {
+        "data.path": data,
+        "data.format": data_format,
+        "data.split": split,
+        "data.resize": resize,
+        "data.limit": limit,
+        "model.source": model,
+        "model.weights": weights,
+        "model.mean": _numbers("--mean", mean),
+        "model.std": _numbers("--std", std),
+        "threat.eps": [eps],
+        "threat.norm": norm,
+        "seed": seed,
+        "batch_size": batch_size,
+        "device": device,
+        "skip_bad": skip_bad or None,
+    }
+    settings = read_config(config, overrides)
+    for folder, rows, skipped in export_config(settings, name, out):
+        for bad in skipped:
+            _say(f"skipped image {bad.index}: {bad.reason}")
+        right = [row for row in rows if row["right_before"]]
+        fooled = sum(bool(row["success"]) for row in right)
+        _say(f"{folder}: {len(rows)} images; {fooled} of {len(right)} answered right before are now wrong")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
+    """Rebuild a run's report from its records alone."""
+    from medrobust.run import REPORT, load_run
+
+    loaded = load_run(run)
+    loaded.report(run / REPORT)
+    _console().print(loaded.table())
+    _say(f"report: {run / REPORT}")
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("run.yaml")) -> None:
+    """Write a commented run.yaml to start from."""
+    template = files("medrobust").joinpath("run_template.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template)
+    except FileExistsError as error:
+        raise InputError(f"{path} is there already; give another name") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    _say(f"{path} written; start it with: medrobust evaluate {path}")
+
+
+@app.command("attacks")
+def list_attacks() -> None:
+    """List the attacks, with their options and where they are from."""
+    from dataclasses import fields
+
+    from medrobust.attacks import ATTACKS
+
+    table = _list("attack", "what it does", "reference", "options")
+    for key, entry in ATTACKS.items():
+        options = ", ".join(field.name for field in fields(entry.attack) if field.init)
+        table.add_row(key, entry.summary, entry.reference, options)
+    _console().print(table)
+
+
+@app.command("formats")
+def list_formats() -> None:
+    """List the data formats that are read."""
+    from medrobust.data import FORMATS
+
+    table = _list("format", "what it is")
+    for key, entry in FORMATS.items():
+        table.add_row(key, entry.description)
+    _console().print(table)
+
+
+@app.command("models")
+def list_models() -> None:
+    """List where a model can come from."""
+    from medrobust.models import MODELS
+
+    table = _list("--model", "what it is")
+    for key, description in MODELS.items():
+        table.add_row(key, description)
+    _console().print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, device and extras, and check in seconds that attacks do here what they promise."""
+    from medrobust.selfcheck import findings
+
+    table, well = _list("", "", ""), True
+    for finding in findings():
+        table.add_row("ok" if finding.well else "FAILED", finding.name, finding.seen)
+        well &= finding.well
+    _console().print(table)
+    if not well:
+        raise typer.Exit(1)
+
+
+def main() -> NoReturn:
+    """Entry point: a user's mistake is one line on standard error and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    warnings.showwarning = _show_warning
+    try:
+        sys.exit(app(arguments, standalone_mode=False))
+    except click.ClickException as error:
+        _fail(f"{error.format_message()} (see medrobust --help)")
+    except (click.Abort, KeyboardInterrupt):
+        _say("stopped")
+        sys.exit(130)
+    except MedrobustError as error:
+        if debug:
+            raise
+        _fail(str(error))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """A warning of ours as one line; those of libraries are for developers."""
+    if issubclass(category, MedrobustWarning):
+        _say(f"warning: {message}")
+
+
+def _fail(message: str) -> NoReturn:
+    _say("error: " + " ".join(message.split()))
+    sys.exit(2)
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def _list(*columns: str) -> Table:
+    table = Table(box=None, show_header=any(columns), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _items(text: str | None) -> list[str] | None:
+    return None if text is None else [item.strip() for item in text.split(",")]
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(item) for item in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: expected numbers, comma-separated") from error

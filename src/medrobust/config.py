@@ -1,0 +1,314 @@
+"""A run described in a file or on a command line, and made from that description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from medrobust.attacks import IterativeAttack, make_attack
+from medrobust.budget import Budget
+from medrobust.data import Dataset, DatasetInfo, DataOptions, open_dataset
+from medrobust.errors import InputError, unknown
+from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
+from medrobust.models import load_model
+from medrobust.run import Run, evaluate
+from medrobust.tasks import Classification, Segmentation, Task
+from medrobust.threat import Norm, Threat
+from medrobust.victim import Victim
+
+EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
+EMBEDDED = "embedded"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the images are. Further keys are the options of `DataOptions`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    path: str = EMBEDDED
+
+    def options(self, skip_bad: bool) -> DataOptions:
+        """The other keys, for data of which bad samples are to be skipped or not.
+
+        Raises:
+            InputError: there is no such option, or it has no such value.
+        """
+        known = DataOptions.__dataclass_fields__
+        given: dict[str, Any] = self.model_extra or {}
+        for name in given:
+            if name not in known:
+                raise unknown("option of data", name, known)
+        return DataOptions(**{"skip_bad": skip_bad, **given})
+
+
+class ModelConfig(_Section):
+    """Where the model is from, and how it wants its images."""
+
+    source: str = EMBEDDED
+    weights: Path | None = None
+    mean: list[float] | float | None = None
+    std: list[float] | float | None = None
+    bounds: tuple[float, float] | None = None
+    success_dice: float = 0.5
+
+
+class ThreatConfig(_Section):
+    """What the attacker may change."""
+
+    norm: Norm = "linf"
+    eps: list[str | float] = Field(default=["1/255", "2/255", "4/255", "8/255"], min_length=1)
+    quantum: str | float | None = None
+
+    @field_validator("eps", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return value if isinstance(value, list) else [value]
+
+    def threats(self, unit: str) -> list[Threat]:
+        """One threat per eps, for data of that unit."""
+        quantum = None if self.quantum is None else Budget.parse(self.quantum).in_unit(unit)
+        return [Threat(Budget.parse(eps).in_unit(unit), self.norm, quantum=quantum) for eps in self.eps]
+
+
+class RunConfig(_Section):
+    """A whole run, as `medrobust init` writes it."""
+
+    name: str | None = None
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    attacks: dict[str, dict[str, Any]] = Field(default={"fgsm": {}, "pgd": {}, "smia": {}}, min_length=1)
+    threat: ThreatConfig = ThreatConfig()
+    seed: int = 0
+    batch_size: int = Field(default=16, ge=1)
+    device: str = "auto"
+    gallery: int = Field(default=6, ge=0)
+    skip_bad: bool = False
+    out: Path | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_by_path(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_source(cls, value: object) -> object:
+        return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _attacks_by_name(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [name.strip() for name in value.split(",")]
+        if isinstance(value, list):
+            for name in value:
+                if value.count(name) > 1:
+                    raise ValueError(f"{name!r} is given twice; give each its own label: label: {{attack: {name}}}")
+            return {name: {} for name in value}
+        if isinstance(value, dict):
+            return {label: {} if options is None else options for label, options in value.items()}
+        return value
+
+    @property
+    def label(self) -> str:
+        """A short name, for the folder of a run."""
+        return self.name or Path(self.data.path).stem.replace(":", "-") or "run"
+
+    def build_attacks(self) -> dict[str, IterativeAttack]:
+        """Label → attack; the label names the attack unless its options do.
+
+        Raises:
+            InputError: no such attack, or no such option of it.
+        """
+        attacks = {}
+        for label, options in self.attacks.items():
+            options = dict(options)
+            attacks[label] = make_attack(str(options.pop("attack", label)), options)
+        return attacks
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data set with the model that is to answer it."""
+
+    dataset: Dataset
+    victim: Victim
+    model_name: str
+
+
+def read_config(path: Path | None, overrides: Mapping[str, object]) -> RunConfig:
+    """Read a YAML file (or none), put `overrides` over it (dotted keys, None left out) and check all.
+
+    Raises:
+        InputError: the file cannot be read, or a field has no such name or value; the message names file and field.
+    """
+    fields = {} if path is None else _read_yaml(path)
+    for dotted, value in overrides.items():
+        if value is not None:
+            _put(fields, dotted.split("."), value)
+    try:
+        return RunConfig.model_validate(fields)
+    except pydantic.ValidationError as error:
+        where = "" if path is None else f"{path}: "
+        raise InputError(where + _describe(error)) from error
+
+
+def build_parts(config: RunConfig) -> Iterator[Part]:
+    """Open the data and load the model of each part of a run; the embedded default has two.
+
+    Raises:
+        InputError: they cannot be read, or do not fit each other.
+    """
+    paths = EMBEDDED_PARTS if config.data.path == EMBEDDED else (config.data.path,)
+    for path in paths:
+        dataset = open_dataset(path, config.data.options(config.skip_bad))
+        source = path if config.model.source == EMBEDDED else config.model.source
+        if not path.startswith(EMBEDDED) and config.model.source == EMBEDDED:
+            raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
+        yield Part(dataset, _victim(dataset.info, config, source), source)
+
+
+def run_config(config: RunConfig, *, progress: bool = False) -> Run:
+    """Do the main job as configured.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    attacks = config.build_attacks()
+    whole: Run | None = None
+    for part in build_parts(config):
+        run = evaluate(
+            part.victim,
+            part.dataset,
+            attacks,
+            config.threat.threats(part.dataset.info.unit),
+            seed=config.seed,
+            batch_size=config.batch_size,
+            gallery=config.gallery,
+            skip_bad=config.skip_bad,
+            name=config.name,
+            model_name=part.model_name,
+            config=config.model_dump(mode="json"),
+            progress=progress,
+        )
+        whole = run if whole is None else whole.joined(run)
+    assert whole is not None
+    return whole
+
+
+def export_config(
+    config: RunConfig, attack_name: str, folder: Path
+) -> Iterator[tuple[Path, list[dict[str, object]], list[Skipped]]]:
+    """Write adversarial images as configured: per part its folder, its manifest's rows and what was skipped.
+
+    The attack takes its options from the configuration's attack of that label, if there is one.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    options = dict(config.attacks.get(attack_name, {}))
+    attack = make_attack(str(options.pop("attack", attack_name)), options)
+    check_output_folder(folder)
+    parts = list(build_parts(config))
+    for part in parts:
+        skipped: list[Skipped] = []
+        (threat,) = config.threat.threats(part.dataset.info.unit)
+        place = folder if len(parts) == 1 else folder / part.dataset.info.name
+        rows = export_adversarial(
+            part.victim,
+            part.dataset,
+            attack,
+            threat,
+            place,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            on_bad=skipped.append if config.skip_bad else None,
+        )
+        yield place, rows, skipped
+
+
+def task_for(info: DatasetInfo, success_dice: float = 0.5) -> Task:
+    """The task that reads the outputs of a model for these data."""
+    classes = len(info.classes)
+    if info.task == "segmentation":
+        return Segmentation(classes, success_dice=success_dice)
+    return Classification(classes, multilabel=info.task == "multilabel", ordinal=info.task == "ordinal")
+
+
+def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
+    model = load_model(
+        source,
+        outputs=len(info.classes),
+        channels=info.channels,
+        task=info.task,
+        weights=config.model.weights,
+        spatial_dims=info.spatial_dims,
+    )
+    settings = config.model
+    bounds = info.bounds if settings.bounds is None else settings.bounds
+    task = task_for(info, settings.success_dice)
+    return Victim(model.to(_device(config.device)), task, bounds, settings.mean, settings.std)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a UTF-8 text file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected fields (name: value), found a {type(content).__name__}")
+    return content
+
+
+def _put(fields: dict[str, Any], keys: Sequence[str], value: object) -> None:
+    """Set a dotted field; a section written in its short form becomes a mapping first."""
+    if len(keys) == 1:
+        fields[keys[0]] = value
+        return
+    short = {"data": "path", "model": "source"}
+    section = fields.get(keys[0]) or {}
+    if not isinstance(section, dict):
+        section = {short.get(keys[0], ""): section}
+    section = dict(section)
+    _put(section, keys[1:], value)
+    fields[keys[0]] = section
+
+
+def _describe(error: pydantic.ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(key) for key in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent = RunConfig
+        for key in first["loc"][:-1]:
+            parent = parent.model_fields[str(key)].annotation  # type: ignore[assignment]
+        return str(unknown("field", field, (".".join([*map(str, first["loc"][:-1]), n]) for n in parent.model_fields)))
+    return f"{field}: {first['msg']}, got {first['input']!r}"

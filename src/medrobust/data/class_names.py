@@ -1,0 +1,120 @@
+"""Names of classes: those that known data sets define, and those made up where none are given."""
+
+from __future__ import annotations
+
+# International Clinical Diabetic Retinopathy scale (Wilkinson et al., Ophthalmology 110, 2003): the grades of
+# APTOS 2019 and, by way of DeepDRiD, of RetinaMNIST.
+RETINOPATHY_GRADES = ("no DR", "mild", "moderate", "severe", "proliferative DR")
+
+_ABDOMEN_2D = (
+    "bladder",
+    "femur-left",
+    "femur-right",
+    "heart",
+    "kidney-left",
+    "kidney-right",
+    "liver",
+    "lung-left",
+    "lung-right",
+    "pancreas",
+    "spleen",
+)
+
+# MedMNIST v2 (Yang et al., Sci Data 10, 2023), labels in index order.
+MEDMNIST: dict[str, tuple[str, ...]] = {
+    "pathmnist": (
+        "adipose",
+        "background",
+        "debris",
+        "lymphocytes",
+        "mucus",
+        "smooth muscle",
+        "normal colon mucosa",
+        "cancer-associated stroma",
+        "colorectal adenocarcinoma epithelium",
+    ),
+    "chestmnist": (
+        "atelectasis",
+        "cardiomegaly",
+        "effusion",
+        "infiltration",
+        "mass",
+        "nodule",
+        "pneumonia",
+        "pneumothorax",
+        "consolidation",
+        "edema",
+        "emphysema",
+        "fibrosis",
+        "pleural",
+        "hernia",
+    ),
+    "dermamnist": (
+        "actinic keratoses and intraepithelial carcinoma",
+        "basal cell carcinoma",
+        "benign keratosis-like lesions",
+        "dermatofibroma",
+        "melanoma",
+        "melanocytic nevi",
+        "vascular lesions",
+    ),
+    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "retinamnist": RETINOPATHY_GRADES,
+    "breastmnist": ("malignant", "normal or benign"),
+    "bloodmnist": (
+        "basophil",
+        "eosinophil",
+        "erythroblast",
+        "immature granulocytes",
+        "lymphocyte",
+        "monocyte",
+        "neutrophil",
+        "platelet",
+    ),
+    "tissuemnist": (
+        "collecting duct, connecting tubule",
+        "distal convoluted tubule",
+        "glomerular endothelial cells",
+        "interstitial endothelial cells",
+        "leukocytes",
+        "podocytes",
+        "proximal tubule segments",
+        "thick ascending limb",
+    ),
+    "organamnist": _ABDOMEN_2D,
+    "organcmnist": _ABDOMEN_2D,
+    "organsmnist": _ABDOMEN_2D,
+    "organmnist3d": (
+        "liver",
+        "kidney-right",
+        "kidney-left",
+        "femur-right",
+        "femur-left",
+        "bladder",
+        "heart",
+        "lung-right",
+        "lung-left",
+        "spleen",
+        "pancreas",
+    ),
+    "nodulemnist3d": ("benign", "malignant"),
+    "adrenalmnist3d": ("normal", "hyperplasia"),
+    "fracturemnist3d": ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
+    "vesselmnist3d": ("vessel", "aneurysm"),
+    "synapsemnist3d": ("inhibitory synapse", "excitatory synapse"),
+}
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """The names "0" to "count − 1"."""
+    return tuple(str(index) for index in range(count))
+
+
+def name_classes(wanted: int | tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The user's names, or the data's own; a number that is not the data's gives "0", "1" and so on."""
+    if wanted is None:
+        return default
+    if isinstance(wanted, tuple):
+        return wanted
+    return default if wanted == len(default) else numbered(wanted)

@@ -1,0 +1,143 @@
+"""What a data set is to the rest of the package: labelled images in data units, one sample at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from medrobust.errors import InputError
+
+TaskName = Literal["classification", "ordinal", "multilabel", "segmentation"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its truth.
+
+    Attributes:
+        id: unique within the data set and stable across runs (a file name, a row key): the attack's
+            random numbers for this image depend on it and the seed alone.
+        image: `(C, *spatial)` float32 in data units, within the data set's bounds; spatial is (H, W) or
+            (D, H, W).
+        truth: classification and ordinal: () int64 class; multi-label: (L,) int64 of 0/1;
+            segmentation: `(*spatial)` int64 class per pixel.
+        patient: identity for resampling by patient, or None when unknown. It is hashed in records.
+        columns: any further columns of the source, for subgroups.
+    """
+
+    id: str
+    image: Tensor
+    truth: Tensor
+    patient: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a data set says of itself before any image is read.
+
+    Attributes:
+        name: short name for tables, e.g. "retinamnist".
+        task: what the truth is.
+        classes: names of the classes (labels, for multi-label), in index order; for segmentation the
+            first is the background.
+        channels: number of image channels.
+        bounds: lowest and highest value an image may hold, in data units.
+        unit: of the image values: "[0, 1]" or "HU".
+        spatial_dims: 2 or 3.
+        source: where it came from, for the report ("embedded", or the path as the user gave it).
+        notes: sentences the report must print about these data (e.g. "one subject").
+    """
+
+    name: str
+    task: TaskName
+    classes: tuple[str, ...]
+    channels: int
+    bounds: tuple[float, float] = (0.0, 1.0)
+    unit: str = "[0, 1]"
+    spatial_dims: int = 2
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Labelled images, read lazily by index. `fingerprint` is a SHA-256 hex of what they are read from."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the data set says of itself."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample; raises `BadSampleError` naming file and field when it cannot be used."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the data, for `run.json`."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemoryDataset:
+    """Samples that are already in memory: a user's own tensors, or a test's."""
+
+    info: DatasetInfo
+    samples: Sequence[Sample]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at `index`."""
+        return self.samples[index]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over ids, images and truth."""
+        digest = hashlib.sha256()
+        for sample in self.samples:
+            for tensor in (sample.image, sample.truth):
+                digest.update(repr((sample.id, tensor.dtype, tuple(tensor.shape))).encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def stack(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Put samples of one shape into a batch.
+
+    Returns:
+        images `(B, C, *spatial)` float32, truth `(B,)`, `(B, L)` or `(B, *spatial)` int64, and the B ids.
+
+    Raises:
+        InputError: there is no sample, or shapes differ.
+    """
+    if not samples:
+        raise InputError("a batch needs at least one sample")
+    first = samples[0]
+    for sample in samples:
+        if (sample.image.shape, sample.truth.shape) != (first.image.shape, first.truth.shape):
+            raise InputError(
+                f"samples {first.id!r} and {sample.id!r} have different shapes, {_shapes(first)} and "
+                f"{_shapes(sample)}: set resize, or a batch size of 1"
+            )
+    images = torch.stack([sample.image for sample in samples])
+    truth = torch.stack([sample.truth for sample in samples])
+    return images, truth, tuple(sample.id for sample in samples)
+
+
+def _shapes(sample: Sample) -> str:
+    truth = f" with truth {tuple(sample.truth.shape)}" if sample.truth.ndim else ""
+    return f"{tuple(sample.image.shape)}{truth}"

@@ -1,0 +1,169 @@
+"""A data set whose samples are image files, each read when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medrobust.data.dataset import DatasetInfo, Sample
+from medrobust.data.images import is_image, printable, read_image, resize, resize_mask, with_channels
+from medrobust.data.masks import read_class_mask
+from medrobust.errors import BadSampleError, InputError
+
+SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Where one sample is to be read from.
+
+    Attributes:
+        id: of the sample.
+        image: its image file.
+        truth: a class, 0/1 for each label, or the mask file.
+        patient: identity, if known.
+        columns: further columns of the source.
+        fault: what is already known to be wrong with it; raised when the sample is read.
+    """
+
+    id: str
+    image: Path
+    truth: int | tuple[int, ...] | Path
+    patient: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class FileDataset:
+    """Samples in image files.
+
+    Attributes:
+        info: what the set says of itself.
+        entries: one for each sample.
+        size: (height, width) to bring images and masks to, or None to leave them as they are.
+    """
+
+    info: DatasetInfo
+    entries: Sequence[FileEntry]
+    size: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample: image `(C, H, W)` float32 in [0, 1], truth int64 `()`, `(L,)` or `(H, W)`.
+
+        Raises:
+            BadSampleError: a file of it cannot be used.
+        """
+        entry = self.entries[index]
+        if entry.fault:
+            raise BadSampleError(entry.fault)
+        image = with_channels(read_image(entry.image), self.info.channels)
+        truth = self._truth(entry, image)
+        if self.size is not None:
+            image = resize(image, self.size)
+            truth = resize_mask(truth, self.size) if isinstance(entry.truth, Path) else truth
+        return Sample(entry.id, image, truth, entry.patient, entry.columns)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the entries and the bytes of their files; a file that is not there counts so."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            truth = "mask" if isinstance(entry.truth, Path) else entry.truth
+            digest.update(repr((entry.id, truth, entry.patient, sorted(entry.columns.items()))).encode())
+            for path in (entry.image, entry.truth):
+                if isinstance(path, Path):
+                    digest.update(_file_digest(path))
+        return digest.hexdigest()
+
+    def _truth(self, entry: FileEntry, image: Tensor) -> Tensor:
+        if not isinstance(entry.truth, Path):
+            return torch.tensor(entry.truth, dtype=torch.int64)
+        mask = read_class_mask(entry.truth, len(self.info.classes))
+        if mask.shape != image.shape[1:]:
+            raise BadSampleError(
+                f"{printable(entry.image)} is {_size(image[0])} but its mask {printable(entry.truth)} is "
+                f"{_size(mask)}: give both one size"
+            )
+        return mask
+
+
+def images_under(folder: Path) -> list[Path]:
+    """All image files in the folder and the folders in it, in an order that does not hang on the machine."""
+    found = (
+        path
+        for path in folder.rglob("*")
+        if is_image(path) and not is_hidden(path.relative_to(folder)) and path.is_file()
+    )
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, by name, without hidden ones and those that archives leave behind."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(Path(path.name)))
+
+
+def is_hidden(path: Path) -> bool:
+    """Is the file the system's own, or an archive's, rather than the user's?"""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def relative_id(path: Path, root: Path) -> str:
+    """A file's path below `root`, the same on every system, as printable text."""
+    return printable(path.relative_to(root).as_posix())
+
+
+def refuse_faults(entries: Iterable[FileEntry]) -> None:
+    """Raise `BadSampleError` for the first entry that is known to be wrong."""
+    fault = next((entry.fault for entry in entries if entry.fault), "")
+    if fault:
+        raise BadSampleError(f"{fault} (--skip-bad leaves such images out and lists them)")
+
+
+def count_channels(entries: Iterable[FileEntry], wanted: int | None, source: str) -> int:
+    """The wanted number of channels, or that of the first image that can be read.
+
+    Raises:
+        InputError: no image can be read.
+    """
+    if wanted is not None:
+        return wanted
+    faults = []
+    for entry in entries:
+        try:
+            if not entry.fault:
+                return len(read_image(entry.image))
+            faults.append(entry.fault)
+        except BadSampleError as error:
+            faults.append(str(error))
+    raise InputError(f"{source}: no image can be read; the first: {faults[0]}")
+
+
+def no_split_of(source: str, split: str) -> tuple[str, ...]:
+    """The note for a source without splits; `InputError` if a split other than the default is asked of it."""
+    if split != "test":
+        raise InputError(
+            f"{source}: these data have no splits, so no {split!r}; leave split out to use them all"
+        )
+    return ("The source names no splits: samples are from all of it.",)
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return b"unreadable"
+
+
+def _size(pixels: Tensor) -> str:
+    height, width = pixels.shape
+    return f"{width} × {height}"

@@ -1,0 +1,136 @@
+"""Images and masks in two folders, paired by name: images/7.png, masks/7.png or masks/7_mask.png."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from medrobust.data.class_names import name_classes, numbered
+from medrobust.data.dataset import DatasetInfo
+from medrobust.data.files import (
+    SPLIT_NAMES,
+    FileDataset,
+    FileEntry,
+    count_channels,
+    images_under,
+    no_split_of,
+    refuse_faults,
+    relative_id,
+    subfolders,
+)
+from medrobust.data.images import printable, read_mask
+from medrobust.data.masks import guess_classes
+from medrobust.data.options import DataOptions, choose_task, evenly
+from medrobust.errors import BadSampleError, InputError
+
+IMAGES, MASKS = "images", "masks"
+MASK_SUFFIXES = ("", "_mask", "-mask", "_seg", "_segmentation", "_label", "_gt")
+
+
+def detect(path: Path, options: DataOptions) -> bool:
+    """Is it a folder with an image and a mask folder, or with folders of splits that have them?"""
+    if not path.is_dir():
+        return False
+    roots = [path, *(folder for folder in subfolders(path) if folder.name.lower() in SPLIT_NAMES)]
+    return any(_has_both(root, options) for root in roots)
+
+
+def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
+    """Open a folder of images and masks, `path` or `path/split`, for segmentation.
+
+    How many classes there are is taken from the first mask that can be read, unless `classes` says it. Ids
+    are the images' paths below `path`. A mask without an image is left out.
+
+    Raises:
+        InputError: a folder or the split is missing, or no image can be read.
+        BadSampleError: an image has no mask, or several (unless `options.skip_bad`).
+    """
+    source = printable(path)
+    root, notes = _root(path, source, options)
+    every = _pair(
+        path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options
+    )
+    entries = evenly(every, options.limit)
+    if not options.skip_bad:
+        refuse_faults(entries)
+    info = DatasetInfo(
+        name=printable(path.resolve().name),
+        task=choose_task(options.task, "segmentation", ["segmentation"], source),
+        classes=_classes(every, options.classes),
+        channels=count_channels(entries, options.channels, source),
+        source=source,
+        notes=notes,
+    )
+    return FileDataset(info, entries, options.size)
+
+
+def _has_both(root: Path, options: DataOptions) -> bool:
+    return all(
+        (root / name).is_dir() for name in (options.image_folder or IMAGES, options.mask_folder or MASKS)
+    )
+
+
+def _root(path: Path, source: str, options: DataOptions) -> tuple[Path, tuple[str, ...]]:
+    """The folder that has both, and notes."""
+    if _has_both(path, options):
+        return path, no_split_of(source, options.split)
+    splits = [folder.name for folder in subfolders(path) if _has_both(folder, options)]
+    if options.split in splits:
+        return path / options.split, ()
+    if splits:
+        raise InputError(f"{source}: no split {options.split!r}; choose one of: {', '.join(splits)}")
+    names = f"{options.image_folder or IMAGES!r} and {options.mask_folder or MASKS!r}"
+    raise InputError(f"{source}: the folders {names} are not both there; set image_folder and mask_folder")
+
+
+def _pair(path: Path, image_folder: Path, mask_folder: Path, options: DataOptions) -> list[FileEntry]:
+    suffixes: tuple[str, ...] = MASK_SUFFIXES if options.mask_suffix is None else (options.mask_suffix,)
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for mask in images_under(mask_folder):
+        masks[_stem(mask, mask_folder)].append(mask)
+    images = images_under(image_folder)
+    if image_folder.resolve() == mask_folder.resolve():
+        suffixes = tuple(suffix for suffix in suffixes if suffix)
+        images = [image for image in images if not image.stem.endswith(suffixes)]
+    if not images:
+        raise InputError(f"{printable(image_folder)}: there is no image; put PNG, JPEG or TIFF files there")
+    return [_entry(path, image, _stem(image, image_folder), mask_folder, masks, suffixes) for image in images]
+
+
+def _entry(
+    path: Path,
+    image: Path,
+    stem: str,
+    mask_folder: Path,
+    masks: Mapping[str, Sequence[Path]],
+    suffixes: Iterable[str],
+) -> FileEntry:
+    found = [mask for suffix in suffixes for mask in masks.get(stem + suffix, ())]
+    fault = ""
+    if len(found) != 1:
+        names = " or ".join(printable(mask.name) for mask in found)
+        what = f"may have the mask {names}" if found else f"has no mask in {printable(mask_folder)}"
+        remedy = "set mask_suffix" if found else "put one of its name there, or set mask_suffix"
+        fault = f"{printable(image)} {what}: {remedy}"
+    return FileEntry(relative_id(image, path), image, found[0] if found else mask_folder, fault=fault)
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _classes(entries: Iterable[FileEntry], wanted: int | tuple[str, ...] | None) -> tuple[str, ...]:
+    count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries)
+    default = ("background", "foreground") if count == 2 else ("background", *numbered(count)[1:])
+    return name_classes(wanted, default)
+
+
+def _guess_count(entries: Iterable[FileEntry]) -> int:
+    for entry in entries:
+        try:
+            if isinstance(entry.truth, Path) and not entry.fault:
+                return guess_classes(read_mask(entry.truth))
+        except BadSampleError:
+            continue  # told when the sample is read
+    return 2

@@ -1,0 +1,141 @@
+"""How a data set is to be read: the options that every format shares, and those of some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+from medrobust.data.dataset import TaskName
+from medrobust.errors import InputError, unknown
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options for `open_dataset`; None leaves the choice to the data.
+
+    Attributes:
+        format: a name in `FORMATS`, or "auto" to recognise it.
+        split: the part to read, where the source has parts.
+        task: what the truth means, where the format leaves it open (classification or ordinal).
+        classes: how many classes there are, or their names in index order.
+        resize: side in pixels, or (height, width), to bring every image (and mask) to.
+        limit: read at most so many samples, spread evenly over the set.
+        channels: 1 or 3; the first image's when None.
+        skip_bad: leave what is wrong with one sample (no image file, no mask, an impossible label) to the
+            moment when it is read, as a `BadSampleError`, instead of raising it at opening.
+        table: csv_table: the CSV file in the folder.
+        image_column: csv_table: the column with the image's file name, with or without its suffix.
+        label_column: csv_table: the column with the class, or several columns of 0/1 for multi-label.
+        patient_column: csv_table: the column that names the patient.
+        split_column: csv_table: the column that names the split.
+        image_folder: csv_table, image_masks: the folder of the images.
+        mask_folder: image_masks: the folder of the masks.
+        mask_suffix: image_masks: what a mask's name adds to its image's, e.g. "_mask".
+
+    Raises:
+        InputError: a value is of the wrong kind or out of range.
+    """
+
+    format: str = "auto"
+    split: str = "test"
+    task: TaskName | None = None
+    classes: int | tuple[str, ...] | None = None
+    resize: int | tuple[int, int] | None = None
+    limit: int | None = None
+    channels: int | None = None
+    skip_bad: bool = False
+    table: str | None = None
+    image_column: str | None = None
+    label_column: str | tuple[str, ...] | None = None
+    patient_column: str | None = None
+    split_column: str | None = None
+    image_folder: str | None = None
+    mask_folder: str | None = None
+    mask_suffix: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value, and make tuples of lists (as YAML gives them)."""
+        for name in ("classes", "resize", "label_column"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        self._check_texts()
+        if self.task is not None and self.task not in get_args(TaskName):
+            raise unknown("task", str(self.task), get_args(TaskName))
+        self._check_classes()
+        self._check_resize()
+        if self.limit is not None and not _is_count(self.limit):
+            raise _wrong("limit", self.limit, "a whole number, 1 or more")
+        if self.channels not in (None, 1, 3):
+            raise _wrong("channels", self.channels, "1 or 3")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) to resize to, if any."""
+        return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+
+    def _check_texts(self) -> None:
+        names = ("table", "image_column", "patient_column", "split_column", "image_folder", "mask_folder")
+        for name in ("format", "split"):
+            if not _is_text(getattr(self, name)):
+                raise _wrong(name, getattr(self, name), "a name")
+        for name in (*names, "mask_suffix"):
+            value = getattr(self, name)
+            if value is not None and not _is_text(value):
+                raise _wrong(name, value, "a name")
+        if self.label_column is not None and not _is_text(self.label_column):
+            _check_names("label_column", self.label_column, least=1)
+
+    def _check_classes(self) -> None:
+        if isinstance(self.classes, tuple):
+            _check_names("classes", self.classes, least=1 if self.task == "multilabel" else 2)
+        elif self.classes is not None and (not _is_count(self.classes) or self.classes < 2):
+            raise _wrong("classes", self.classes, "a number, 2 or more, or a list of names")
+
+    def _check_resize(self) -> None:
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
+        if self.resize is not None and (len(sides) != 2 or not all(map(_is_count, sides))):
+            raise _wrong("resize", self.resize, "a side in pixels, or (height, width)")
+
+
+def evenly(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
+    """At most `limit` items, in order and spread evenly from the first on."""
+    if limit is None or limit >= len(items):
+        return tuple(items)
+    return tuple(items[place * len(items) // limit] for place in range(limit))
+
+
+def choose_task(
+    task: TaskName | None, default: TaskName, fitting: Iterable[TaskName], source: str
+) -> TaskName:
+    """The user's task if the data can be read so, else `InputError`."""
+    if task is None:
+        return default
+    if task not in fitting:
+        raise InputError(
+            f"{source}: task {task!r} does not fit these data, which are for {' or '.join(fitting)}"
+        )
+    return task
+
+
+def _check_names(option: str, names: Any, least: int) -> None:
+    if not isinstance(names, tuple) or len(names) < least or not all(map(_is_text, names)):
+        raise _wrong(option, names, f"{least} or more names")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{option}: {twice!r} is there twice; names must differ")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _wrong(option: str, value: object, wanted: str) -> InputError:
+    return InputError(f"{option} must be {wanted}, got {value!r}")

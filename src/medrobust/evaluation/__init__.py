@@ -1,0 +1,25 @@
+"""Evaluation: from data set, attacks and budgets to records, and records on disk."""
+
+from medrobust.evaluation.export import export_adversarial
+from medrobust.evaluation.measure import Campaign, Measured, hash_patient, measure
+from medrobust.evaluation.records import SCHEMA, SCHEMA_VERSION, GalleryAttack, GalleryImage, PartInfo, RunInfo, Skipped
+from medrobust.evaluation.storage import StoredRun, check_output_folder, read_run, save_run
+
+__all__ = [
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Campaign",
+    "GalleryAttack",
+    "GalleryImage",
+    "Measured",
+    "PartInfo",
+    "RunInfo",
+    "Skipped",
+    "StoredRun",
+    "check_output_folder",
+    "export_adversarial",
+    "hash_patient",
+    "measure",
+    "read_run",
+    "save_run",
+]

@@ -1,0 +1,65 @@
+"""Samples of one shape, gathered to be attacked together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medrobust.data import BadSampleError, Dataset, Sample, stack
+from medrobust.evaluation.records import Skipped
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`images` `(B, C, *spatial)` and `truth` `(B, …)` on the victim's device, with what is known of each."""
+
+    indices: list[int]
+    samples: Sequence[Sample]
+    images: Tensor
+    truth: Tensor
+
+    @property
+    def ids(self) -> list[str]:
+        """The samples' ids."""
+        return [sample.id for sample in self.samples]
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the images have three spatial axes."""
+        return self.images.ndim == 5
+
+
+def batches(
+    dataset: Dataset, size: int, device: torch.device, on_bad: Callable[[Skipped], None] | None
+) -> Iterator[Batch]:
+    """Runs of neighbours of the same shape, at most `size` long.
+
+    A sample that cannot be read goes to `on_bad`; without one it stops the iteration.
+
+    Raises:
+        BadSampleError: a sample cannot be read, and there is no `on_bad`.
+    """
+    waiting: list[tuple[int, Sample]] = []
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+        except BadSampleError as error:
+            if on_bad is None:
+                raise BadSampleError(f"{error} (--skip-bad leaves such images out and lists them)") from error
+            on_bad(Skipped(index, str(error)))
+            continue
+        if waiting and (len(waiting) == size or sample.image.shape != waiting[0][1].image.shape):
+            yield _batch(waiting, device)
+            waiting = []
+        waiting.append((index, sample))
+    if waiting:
+        yield _batch(waiting, device)
+
+
+def _batch(members: list[tuple[int, Sample]], device: torch.device) -> Batch:
+    samples = [sample for _, sample in members]
+    images, truth, _ = stack(samples)
+    return Batch([index for index, _ in members], samples, images.to(device), truth.to(device))

@@ -1,0 +1,121 @@
+"""Adversarial images on disk, measured as they lie there: one that vanishes when saved is no attack."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from medrobust.attacks import IterativeAttack
+from medrobust.data import Dataset
+from medrobust.data.images import read_image
+from medrobust.errors import InputError
+from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.quality import image_quality
+from medrobust.evaluation.records import Skipped
+from medrobust.evaluation.storage import new_folder
+from medrobust.threat import Threat
+from medrobust.victim import Victim
+
+FileFormat = Literal["png", "npy"]
+MANIFEST = "manifest.csv"
+EIGHT_BIT = 1 / 255
+
+
+def export_adversarial(
+    victim: Victim,
+    dataset: Dataset,
+    attack: IterativeAttack,
+    threat: Threat,
+    folder: Path,
+    *,
+    seed: int = 0,
+    batch_size: int = 16,
+    on_bad: Callable[[Skipped], None] | None = None,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> list[dict[str, object]]:
+    """Attack every image, write it and a `manifest.csv` to a new folder, and measure what was written.
+
+    Images in [0, 1] of two spatial axes and 1 or 3 channels become 8-bit PNG: they are put on the 8-bit grid before
+    the attack and kept on it by the attack. All others become `.npy` of float32 in data units, `(C, *spatial)`.
+
+    Returns:
+        The rows of the manifest: index, id, file, answers right before and after, success, loss, linf, l2, psnr, ssim,
+        all of the file as read back.
+
+    Raises:
+        InputError: data, victim and threat do not fit, or the folder is not empty or cannot be written.
+        BadSampleError: a sample cannot be read, and there is no `on_bad`.
+    """
+    info = dataset.info
+    png = info.unit == "[0, 1]" and info.spatial_dims == 2 and info.channels in (1, 3)
+    if png:
+        threat = replace(threat, quantum=threat.quantum or EIGHT_BIT)
+    rows: list[dict[str, object]] = []
+    with new_folder(folder) as unfinished:
+        for batch in batches(dataset, batch_size, victim.device, on_bad):
+            if png:
+                batch = replace(batch, images=((batch.images / EIGHT_BIT).round() * EIGHT_BIT).clamp(*info.bounds))
+            result = attack(victim, batch.images, batch.truth, threat, seed, batch.ids)
+            names = [_file_name(index, name, "png" if png else "npy") for index, name in _named(batch)]
+            for name, image in zip(names, result.adversarial, strict=True):
+                _write(image.cpu(), unfinished / name)
+            saved = torch.stack([_read(unfinished / name) for name in names]).to(batch.images)
+            rows += _rows(victim, batch, saved, names)
+            on_progress(len(names))
+        if not rows:
+            raise InputError(f"no sample of {info.name!r} could be read")
+        with (unfinished / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return rows
+
+
+def _named(batch: Batch) -> list[tuple[int, str]]:
+    return list(zip(batch.indices, batch.ids, strict=True))
+
+
+def _file_name(index: int, sample_id: str, file_format: FileFormat) -> str:
+    """Unique by the index; the id's last part is there for people, without what a file system may refuse."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(sample_id).stem)[:60]
+    return f"{index:06d}_{readable}.{file_format}"
+
+
+def _write(image: Tensor, path: Path) -> None:
+    if path.suffix == ".npy":
+        np.save(path, image.numpy(), allow_pickle=False)
+        return
+    pixels = (image / EIGHT_BIT).round().to(torch.uint8).movedim(0, -1).numpy()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(path)
+
+
+def _read(path: Path) -> Tensor:
+    return torch.from_numpy(np.load(path, allow_pickle=False)) if path.suffix == ".npy" else read_image(path)
+
+
+@torch.no_grad()
+def _rows(victim: Victim, batch: Batch, saved: Tensor, names: list[str]) -> list[dict[str, object]]:
+    task = victim.task
+    before, after = victim(batch.images), victim(saved)
+    fooled = task.fooled(after, batch.truth)
+    columns: dict[str, list[object]] = {
+        "index": list(batch.indices),
+        "id": list(batch.ids),
+        "file": list(names),
+        "right_before": (~task.fooled(before, batch.truth)).tolist(),
+        "right_after": (~fooled).tolist(),
+        "success": fooled.tolist(),
+        "loss_before": task.loss(before, batch.truth).tolist(),
+        "loss_after": task.loss(after, batch.truth).tolist(),
+    }
+    columns |= {n: v.tolist() for n, v in image_quality(batch.images, saved, victim.bounds).items()}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

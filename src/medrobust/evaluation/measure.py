@@ -1,0 +1,199 @@
+"""Data set × attack × budget → records: every image attacked by every attack at every budget."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from medrobust.attacks import AttackResult, IterativeAttack
+from medrobust.data import Dataset
+from medrobust.errors import InputError
+from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.gallery import GalleryCollector
+from medrobust.evaluation.quality import image_quality
+from medrobust.evaluation.records import GalleryImage, Skipped
+from medrobust.tasks import Task
+from medrobust.threat import Threat
+from medrobust.victim import Victim
+
+Row = dict[str, object]
+Columns = dict[str, list[object]]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is measured: each attack at each budget, on every sample of a data set.
+
+    Args:
+        attacks: label → attack.
+        threats: the budgets; at least one, no two with the same norm and eps.
+        seed: of all randomness.
+        batch_size: images attacked together; the results do not depend on it.
+        gallery: how many images to keep for looking at, evenly spread over the data set.
+        skip_bad: leave out samples that cannot be read, and list them, instead of stopping.
+
+    Raises:
+        InputError: there is nothing to measure, or an option has no such value.
+    """
+
+    attacks: Mapping[str, IterativeAttack]
+    threats: Sequence[Threat]
+    seed: int = 0
+    batch_size: int = 16
+    gallery: int = 6
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.attacks or not self.threats:
+            raise InputError("nothing to measure: give at least one attack and one budget (eps)")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.gallery < 0:
+            raise InputError(f"gallery must not be negative, got {self.gallery}")
+        for label, attack in self.attacks.items():
+            if label in ("", "clean", "worst case"):
+                raise InputError(f"an attack cannot be labelled {label!r}: the tables use that word")
+            if attack.targeted:
+                raise InputError(f"attack {label!r} is targeted: evaluation knows no target; call the attack itself")
+        budgets = [(threat.norm, threat.eps) for threat in self.threats]
+        for budget in budgets:
+            if budgets.count(budget) > 1:
+                raise InputError(f"the budget {budget[0]} eps={budget[1]:g} is given twice")
+
+    @property
+    def cells(self) -> int:
+        """Attack × budget, the number of records an image gets."""
+        return len(self.attacks) * len(self.threats)
+
+
+@dataclass
+class Measured:
+    """What came of a campaign."""
+
+    rows: list[Row] = field(default_factory=list)
+    gallery: list[GalleryImage] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    evaluated: int = 0
+
+
+def measure(
+    victim: Victim,
+    dataset: Dataset,
+    campaign: Campaign,
+    part: str,
+    on_progress: Progress = lambda count: None,
+) -> Measured:
+    """Attack the whole data set; `on_progress` hears how many image × attack × budget are newly done.
+
+    Raises:
+        InputError: data and victim do not fit, the model gives NaN, or no sample could be read.
+        BadSampleError: a sample cannot be read and `skip_bad` is off.
+    """
+    if not len(dataset):
+        raise InputError(f"the data set {dataset.info.name!r} is empty")
+    measured = Measured()
+    collector = GalleryCollector(part, len(dataset), campaign.gallery, victim.task)
+
+    def leave_out(skipped: Skipped) -> None:
+        measured.skipped.append(skipped)
+        on_progress(campaign.cells)
+
+    for batch in batches(dataset, campaign.batch_size, victim.device, leave_out if campaign.skip_bad else None):
+        for row in _attack_batch(victim, batch, campaign, collector, on_progress):
+            measured.rows.append({"part": part, **row})
+        measured.evaluated += len(batch.indices)
+    if not measured.rows:
+        raise InputError(f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}")
+    measured.gallery = collector.images()
+    return measured
+
+
+def hash_patient(identity: str) -> str:
+    """What a record holds of a patient's identity: enough to know the same patient again, no more."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _attack_batch(
+    victim: Victim, batch: Batch, campaign: Campaign, collector: GalleryCollector, on_progress: Progress
+) -> list[Row]:
+    outputs = _clean_outputs(victim, batch)
+    collector.add_clean(batch, outputs)
+    known = {**_identities(batch, outputs, victim.task), **_answers(victim.task, outputs, batch.truth, "before")}
+    rows: list[Row] = []
+    for label, attack in campaign.attacks.items():
+        for threat in campaign.threats:
+            started = time.perf_counter()
+            result = attack(victim, batch.images, batch.truth, threat, campaign.seed, batch.ids)
+            share = (time.perf_counter() - started) / len(batch.indices)
+            collector.add_attack(batch, label, threat, result)
+            columns = {
+                **known,
+                **_answers(victim.task, result.outputs, batch.truth, "after"),
+                **_changes(batch, result, victim.bounds),
+            }
+            cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.eps, "seconds": share}
+            rows += [cell | dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            on_progress(len(batch.indices))
+    return rows
+
+
+@torch.no_grad()
+def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
+    """The model's outputs on the clean images, once everything about them is checked."""
+    victim.check_images(batch.images)
+    victim.task.check_truth(batch.truth)
+    outputs = victim(batch.images)
+    victim.task.check_outputs(outputs, batch.truth)
+    finite = outputs.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        first = batch.ids[int((~finite).nonzero()[0])]
+        raise InputError(f"the model gives NaN or infinite outputs for the clean image {first!r}")
+    return outputs
+
+
+def _identities(batch: Batch, outputs: Tensor, task: Task) -> Columns:
+    patients = (sample.patient for sample in batch.samples)
+    columns: Columns = {
+        "index": list(batch.indices),
+        "id": list(batch.ids),
+        "patient": [None if patient is None else hash_patient(patient) for patient in patients],
+    }
+    if task.scores(outputs) is not None:
+        columns["truth"] = _as_lists(batch.truth)
+    return columns
+
+
+@torch.no_grad()
+def _answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
+    """The columns that exist before and after an attack, as one list per column."""
+    columns: Columns = {
+        f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
+        f"loss_{when}": task.loss(outputs, truth).tolist(),
+    }
+    columns |= {f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()}
+    scores = task.scores(outputs)
+    if scores is not None:
+        columns[f"scores_{when}"] = scores.tolist()
+        columns[f"prediction_{when}"] = _as_lists(task.predict(outputs))
+    return columns
+
+
+def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) -> Columns:
+    columns: dict[str, Tensor] = {
+        **image_quality(batch.images, result.adversarial, bounds),
+        "success": result.success,
+        "steps_used": result.steps_used,
+        "zero_gradients": result.zero_gradients,
+    }
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def _as_lists(labels: Tensor) -> list[object]:
+    rows: list[object] = labels.reshape(len(labels), -1).tolist()
+    return rows

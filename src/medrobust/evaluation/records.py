@@ -1,0 +1,132 @@
+"""What a run leaves behind: one row per image × attack × budget, and what is needed to read the rows.
+
+Everything shown anywhere is computed from these; no model is needed to build a report again. The columns are
+described, for users, in `docs/records.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+from torch import Tensor
+
+from medrobust.data import DatasetInfo
+
+SCHEMA_VERSION = 1
+
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "part": pl.String,  # which data set × model of the run, a key of RunInfo.parts
+    "index": pl.Int64,  # place in the data set
+    "id": pl.String,  # the sample's id
+    "patient": pl.String,  # hash of the patient's identity; null when unknown
+    "attack": pl.String,  # label of the attack in this run
+    "norm": pl.String,
+    "eps": pl.Float64,  # in data units
+    "truth": pl.List(pl.Int64),  # class, or one 0/1 per label; null for dense tasks
+    "prediction_before": pl.List(pl.Int64),
+    "prediction_after": pl.List(pl.Int64),
+    "scores_before": pl.List(pl.Float32),  # class probabilities; null for dense tasks
+    "scores_after": pl.List(pl.Float32),
+    "right_before": pl.Boolean,  # the clean image was answered right
+    "right_after": pl.Boolean,  # the attacked image was
+    "success": pl.Boolean,  # the attack's goal is met on the attacked image
+    "loss_before": pl.Float64,  # cross-entropy against the truth (the target, when targeted)
+    "loss_after": pl.Float64,
+    "dice_before": pl.Float64,  # mean over the foreground classes present; null for other tasks
+    "dice_after": pl.Float64,
+    "iou_before": pl.Float64,
+    "iou_after": pl.Float64,
+    "dice_by_class_before": pl.List(pl.Float64),  # NaN where the class is in neither truth nor answer
+    "dice_by_class_after": pl.List(pl.Float64),
+    "iou_by_class_before": pl.List(pl.Float64),
+    "iou_by_class_after": pl.List(pl.Float64),
+    "linf": pl.Float64,  # of the change, in data units
+    "l2": pl.Float64,
+    "psnr": pl.Float64,  # decibel, over the range of the bounds; +inf when nothing changed
+    "ssim": pl.Float64,
+    "zero_gradients": pl.Int64,  # steps in which the gradient was exactly zero or not finite
+    "steps_used": pl.Int64,
+    "seconds": pl.Float64,  # share of the batch's wall time
+}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that could not be read and was left out with `--skip-bad`."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """One data set × model of a run.
+
+    Attributes:
+        dataset: what the data set says of itself.
+        size: number of samples in it; evaluated: how many of them were attacked.
+        data_sha256: fingerprint of the data.
+        model: where the model came from, e.g. "timm:resnet18".
+        weights_sha256: fingerprint of the model's parameters and buffers.
+        parameters: their number.
+        task: "classification", "ordinal", "multilabel" or "segmentation".
+        success_dice: segmentation: an image counts as right while its mean Dice is at least this.
+        attacks: label → the attack's name and options.
+        threats: each with norm, eps and the unit of eps.
+        skipped: samples left out.
+    """
+
+    dataset: DatasetInfo
+    size: int
+    evaluated: int
+    data_sha256: str
+    model: str
+    weights_sha256: str
+    parameters: int
+    task: str
+    attacks: dict[str, dict[str, object]]
+    threats: list[dict[str, object]]
+    success_dice: float | None = None
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """`run.json`: all that a reader of the records needs to know. `created` is ISO 8601 in UTC."""
+
+    parts: dict[str, PartInfo]
+    seed: int
+    created: str
+    seconds: float
+    device: str
+    versions: dict[str, str]
+    config: dict[str, object] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class GalleryAttack:
+    """What one attack made of a gallery image: `adversarial` (C, H, W) float32; `after` (H, W) int64 or None."""
+
+    attack: str
+    norm: str
+    eps: float
+    adversarial: Tensor
+    after: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """An image kept for looking at; of a volume, its middle slice.
+
+    `clean` is (C, H, W) float32 in data units. For segmentation `truth` and `before` are (H, W) int64 class maps
+    (multi-label: (L, H, W) of 0/1); for classification they are None, the answers being in the records.
+    """
+
+    part: str
+    index: int
+    clean: Tensor
+    attacks: list[GalleryAttack]
+    truth: Tensor | None = None
+    before: Tensor | None = None

@@ -1,0 +1,141 @@
+"""The models of the embedded default: trained on first use, then kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import safetensors.torch
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from medrobust.data.embedded import (
+    HIGHEST_MM,
+    LEVELS,
+    LOWEST_MM,
+    TISSUES,
+    EmbeddedDataset,
+    EmbeddedName,
+    cache_folder,
+    open_embedded,
+    write_to_cache,
+)
+from medrobust.errors import InputError, unknown
+from medrobust.models.embedded_training import Recipe, train
+from medrobust.models.networks import LevelNet, UNet
+from medrobust.models.randomness import seeded
+from medrobust.models.requirements import Requirements
+from medrobust.models.weights import load_weights
+
+# Part of the cache's fingerprint: to be raised when training changes in another way than by its recipe.
+TRAINING_VERSION = "1"
+# The classifier learns how much of a bell around a slice, of this standard deviation, lies in each level:
+# from bare classes it could not tell where the borders are that fall between its training blocks.
+LEVEL_BLUR_MM = 8.0
+
+_RECIPES: dict[EmbeddedName, Recipe] = {
+    "tissue": Recipe(steps=120, batch_size=8, learning_rate=1e-2),
+    "level": Recipe(steps=300, batch_size=16, learning_rate=3e-3),
+}
+_NETWORKS: dict[EmbeddedName, Callable[[], nn.Module]] = {
+    "tissue": lambda: UNet(channels=1, outputs=len(TISSUES)),
+    "level": lambda: LevelNet(channels=1, outputs=len(LEVELS)),
+}
+
+
+def load_embedded_model(name: EmbeddedName) -> nn.Module:
+    """The trained network for `open_embedded(name)`, in eval mode on the CPU.
+
+    "tissue" gives logits `(B, 3, H, W)`, "level" logits `(B, 5)`, both for images `(B, 1, H, W)` in [0, 1].
+    It is trained, with a progress bar on stderr, when the cache folder does not hold its weights. The global
+    random number generator is left alone.
+
+    Raises:
+        InputError: the name is unknown, or the cache folder cannot be written.
+    """
+    network = _untrained(name)
+    data = open_embedded(name, split="train")
+    fingerprint = _fingerprint(name, data)
+    if not _load_kept(name, network, fingerprint):
+        images, targets = _training_tensors(name, data)
+        train(network, images, targets, _RECIPES[name], _progress(name))
+        write_to_cache(
+            _file_name(name), safetensors.torch.save(network.state_dict(), {"fingerprint": fingerprint})
+        )
+    return network.eval()
+
+
+def embedded_model(name: str, wanted: Requirements, *, trained: bool = True) -> nn.Module:
+    """The network for `wanted`, or an error when it is for something else.
+
+    Args:
+        name: "tissue" or "level".
+        wanted: what the data and the task ask for.
+        trained: False when weights of the user's follow.
+    """
+    if name not in _NETWORKS:
+        raise unknown("embedded model", name, _NETWORKS)
+    dense, outputs = (True, len(TISSUES)) if name == "tissue" else (False, len(LEVELS))
+    asked = (wanted.outputs, wanted.channels, wanted.spatial_dims, wanted.dense, wanted.task == "multilabel")
+    if asked != (outputs, 1, 2, dense, False):
+        raise InputError(
+            f"embedded:{name} is for {'segmentation' if dense else 'classification'}, 2-D, 1 channel, "
+            f"{outputs} outputs; asked for are {wanted.task}, {wanted.spatial_dims}-D, "
+            f"{wanted.channels} channels, {wanted.outputs} outputs: choose another model"
+        )
+    return load_embedded_model(name) if trained else _untrained(name)
+
+
+def _untrained(name: EmbeddedName) -> nn.Module:
+    if name not in _NETWORKS:
+        raise unknown("embedded model", name, _NETWORKS)
+    with seeded(_RECIPES[name].seed):
+        return _NETWORKS[name]()
+
+
+def _fingerprint(name: EmbeddedName, data: EmbeddedDataset) -> str:
+    """Of everything that decides the weights, but for the rounding of this machine."""
+    parts = (TRAINING_VERSION, _RECIPES[name], LEVEL_BLUR_MM, data.fingerprint())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _file_name(name: EmbeddedName) -> str:
+    return f"embedded-{name}.safetensors"
+
+
+def _load_kept(name: EmbeddedName, network: nn.Module, fingerprint: str) -> bool:
+    """Fill the network from the cache; False when it holds nothing, something else or a damaged file."""
+    path = cache_folder() / _file_name(name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+                return False
+        load_weights(network, path)
+    except (OSError, SafetensorError, InputError):
+        return False
+    return True
+
+
+def _training_tensors(name: EmbeddedName, data: EmbeddedDataset) -> tuple[Tensor, Tensor]:
+    """Images `(N, 1, H, W)`, and class maps `(N, H, W)` or the share of each level `(N, 5)`."""
+    samples = [data[index] for index in range(len(data))]
+    images = torch.stack([sample.image for sample in samples])
+    if name == "level":
+        return images, blurred_levels(torch.as_tensor(data.heights))
+    return images, torch.stack([sample.truth for sample in samples])
+
+
+def blurred_levels(heights: Tensor) -> Tensor:
+    """Share of each level in a bell of width `LEVEL_BLUR_MM` around heights in mm: `(N,)` → `(N, 5)`."""
+    borders = LOWEST_MM + torch.arange(1, len(LEVELS)) * (HIGHEST_MM - LOWEST_MM + 1) / len(LEVELS)
+    below = torch.special.ndtr((borders - heights.unsqueeze(1)) / LEVEL_BLUR_MM)  # (N, 4)
+    bounded = torch.cat([torch.zeros(len(heights), 1), below, torch.ones(len(heights), 1)], 1)
+    return bounded.diff(dim=1)
+
+
+def _progress(name: EmbeddedName) -> Callable[[range], Iterator[int]]:
+    description = f"Training the embedded {name} model (first use only)"
+    return lambda steps: iter(track(steps, description=description, console=Console(stderr=True)))

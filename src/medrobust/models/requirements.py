@@ -1,0 +1,38 @@
+"""What a model must fit: the numbers that come from the data and the task, not from the model's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medrobust.data.dataset import TaskName
+from medrobust.errors import InputError
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What `load_model` asks of a source.
+
+    Attributes:
+        outputs: width of the model's answer (classes, labels, or 1 for a single logit).
+        channels: image channels it must take.
+        task: what its answer is for.
+        spatial_dims: 2 for `(B, C, H, W)`, 3 for `(B, C, D, H, W)`.
+    """
+
+    outputs: int
+    channels: int
+    task: TaskName
+    spatial_dims: int = 2
+
+    def __post_init__(self) -> None:
+        if self.outputs < 1 or self.channels < 1:
+            raise InputError(
+                f"a model needs at least 1 output and 1 channel, got {self.outputs} and {self.channels}"
+            )
+        if self.spatial_dims not in (2, 3):
+            raise InputError(f"spatial_dims must be 2 or 3, got {self.spatial_dims}")
+
+    @property
+    def dense(self) -> bool:
+        """Whether there is an answer for every pixel."""
+        return self.task == "segmentation"

@@ -1,0 +1,172 @@
+"""Curves of a metric against eps as SVG that goes into the page and takes its colours from it.
+
+Text stays text, and is never read as mathematics. The same figures give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from medrobust.evaluation.records import PartInfo
+from medrobust.report.numbers import format_eps, format_norm, plain
+from medrobust.report.table import Line, PartTable
+from medrobust.report.wording import metric_name
+from medrobust.statistics import CLEAN, WORST_CASE, main_metric
+
+# Okabe and Ito's palette (Color Universal Design, 2008), the hues that hold on white; the page lightens them
+# for dark. Markers and dashes tell the lines apart without colour.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MARKERS = "osD^vPX*"
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
+_INK, _GRID = "#101112", "#d0d1d2"
+_FROM_PAGE = {_INK: "currentColor", _GRID: f"var(--grid, {_GRID})"} | {
+    color: f"var(--series-{place}, {color})" for place, color in enumerate(SERIES)
+}
+_BANDS = 4  # with more lines their bands only hide each other: the worst case keeps its own
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+}
+
+
+def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
+    """The metric against eps for every attack and the worst case, with bands of their intervals, as SVG."""
+    series = _series(table, norm, main_metric(part.task))
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{part.dataset.name} {part.model} {metric} {norm}"}):
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+        axes = figure.add_subplot()
+        bands = len(series) - 1 <= _BANDS
+        for place, lines in enumerate(series):
+            _draw(axes, lines, table.clean, metric, place, bands)
+        _label_ends(axes, series, metric)
+        _ticks(axes, [line.eps for line in series[-1]], part.dataset.unit)
+        drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
+        lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
+        axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
+        axes.set_ylabel(metric_name(metric))
+        axes.set_xlabel(f"eps ({format_norm(norm)})")
+        axes.grid(axis="y")
+        return _svg(figure)
+
+
+def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
+    """The figure in words, for those who do not see it."""
+    series = _series(table, norm, main_metric(part.task))
+    ends = "; ".join(f"{plain(lines[-1].attack)} {lines[-1][metric]}" for lines in series)
+    eps = format_eps(series[-1][-1].eps, part.dataset.unit)
+    return (
+        f"Line chart of {metric_name(metric)} against eps in {format_norm(norm)}. "
+        f"Clean {table.clean[metric]}; at eps {eps}: {ends}."
+    )
+
+
+def _series(table: PartTable, norm: str, main: str) -> list[list[Line]]:
+    """The lines of each attack by rising eps; the worst case last, unless it is that of one attack alone."""
+    by_attack: dict[str, list[Line]] = {}
+    for line in table.lines:
+        if line.norm == norm:
+            by_attack.setdefault(line.attack, []).append(line)
+    worst = by_attack.pop(WORST_CASE, [])
+    return [*by_attack.values(), *([worst] if len(by_attack) > 1 and worst else [])]
+
+
+def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, bands: bool) -> None:
+    worst = lines[0].attack == WORST_CASE
+    color = _INK if worst else SERIES[place % len(SERIES)]
+    points = [line for line in [clean, *lines] if line[metric].value is not None]
+    eps = [line.eps for line in points]
+    axes.plot(
+        eps,
+        [line[metric].value for line in points],
+        color=color,
+        marker="s" if worst else _MARKERS[place % len(_MARKERS)],
+        markersize=4 if worst else 5,
+        markerfacecolor="none" if worst else color,
+        linestyle=_DASHES[0] if worst else _DASHES[place // len(SERIES) % len(_DASHES)],
+        linewidth=2.2 if worst else 1.6,
+        clip_on=False,
+        zorder=3 if worst else 4,
+    )
+    if worst or bands:
+        known = [(line.eps, line[metric].low, line[metric].high) for line in points if line[metric].low is not None]
+        if known:
+            axes.fill_between(*zip(*known, strict=True), color=color, alpha=0.12, linewidth=0)
+
+
+def _label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
+    """Names at the ends of the lines, moved apart where they would overlap."""
+    ends = [(lines[-1][metric].value, place, lines[-1]) for place, lines in enumerate(series)]
+    ends = sorted(((value, place, line) for value, place, line in ends if value is not None), key=lambda end: end[:2])
+    gap = min(0.075, 1.0 / max(len(ends), 1))
+    heights: list[float] = []
+    for value, _, _ in ends:
+        heights.append(max(value, heights[-1] + gap) if heights else max(value, 0.0))
+    excess = max(heights[-1] - 1.0, 0.0) if heights else 0.0
+    for place in range(len(heights) - 1, -1, -1):
+        above = heights[place + 1] - gap if place + 1 < len(heights) else 1.0
+        heights[place] = min(heights[place], above) if excess else heights[place]
+    for (value, place, line), height in zip(ends, heights, strict=True):
+        worst = line.attack == WORST_CASE
+        color = _INK if worst else SERIES[place % len(SERIES)]
+        axes.annotate(
+            plain(line.attack, 22),
+            (line.eps, value),
+            xytext=(1.06, height),
+            textcoords=("axes fraction", "data"),
+            color=_INK,
+            va="center",
+            fontsize=9,
+            fontweight="bold" if worst else "normal",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 5},
+        )
+
+
+def _ticks(axes: Axes, eps: list[float], unit: str) -> None:
+    """A tick at every eps; a label where it does not run into the next one."""
+    axes.set_xlim(0, eps[-1])
+    shown: list[float] = []
+    for value in reversed(eps):
+        if value > 0.12 * eps[-1] and (not shown or shown[-1] - value > 0.12 * eps[-1]):
+            shown.append(value)
+    labels = {0.0: CLEAN} | {value: format_eps(value, unit) for value in shown}
+    axes.set_xticks([0.0, *eps], [labels.get(value, "") for value in [0.0, *eps]])
+
+
+def _svg(figure: Figure) -> str:
+    """The bare `<svg>` element, coloured by the page."""
+    text = io.StringIO()
+    with warnings.catch_warnings():
+        # widths are measured with a font that lacks many scripts; the browser draws the text with its own
+        warnings.filterwarnings("ignore", message="Glyph")
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and nothing refers to them
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
+    for color, from_page in _FROM_PAGE.items():
+        svg = re.sub(rf"(:\s*){color}\b", rf"\g<1>{from_page}", svg)
+    return svg

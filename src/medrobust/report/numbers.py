@@ -1,0 +1,70 @@
+"""How figures and foreign text are written, in one place."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Marks that turn the direction of the text after them: in a label they could make a report read otherwise.
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+NONE = "–"
+
+
+def format_eps(eps: float, unit: str) -> str:
+    """A budget as people write it: "4/255" when it is that (to 1e-9), "10 HU", else up to four digits."""
+    if unit == "HU":
+        return f"{eps:.4g} HU"
+    levels = round(eps * 255)
+    if 0 < levels < 255 and abs(eps - levels / 255) <= 1e-9:
+        return f"{levels}/255"
+    return f"{eps:.4g}"
+
+
+def format_change(size: float | None, unit: str) -> str:
+    """A measured L∞ of the change: HU to one decimal, else in grey levels, "3.9/255"."""
+    if size is None:
+        return NONE
+    if unit == "HU":
+        return f"{size:.1f} HU"
+    return f"{size * 255:.1f}".removesuffix(".0") + "/255"
+
+
+def format_value(value: float | None, digits: int = 2) -> str:
+    """A metric with a fixed number of decimals and a real minus sign."""
+    if value is None:
+        return NONE
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def format_interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """For instance "[0.55, 0.69]", or nothing when there is no interval."""
+    return (
+        "" if low is None or high is None else f"[{format_value(low, digits)}, {format_value(high, digits)}]"
+    )
+
+
+def format_norm(norm: str) -> str:
+    """The norm as it is printed: "L∞" for "linf"."""
+    return {"linf": "L∞", "l1": "L1", "l2": "L2"}.get(norm, norm)
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """A foreign label made fit to show: no control characters, no turning of direction, not endless."""
+    kept = [
+        " " if character.isspace() else character
+        for character in text
+        if character.isspace()
+        or (unicodedata.category(character) not in {"Cc", "Cs"} and character not in _BIDI_CONTROLS)
+    ]
+    shown = "".join(kept)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def listed(items: list[str], last: str = "and") -> str:
+    """Items joined as in "a, b and c"."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "1,000 images"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

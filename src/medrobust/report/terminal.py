@@ -1,0 +1,76 @@
+"""The table a run ends with in the terminal; at most 100 columns wide."""
+
+from __future__ import annotations
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medrobust.evaluation.records import PartInfo, RunInfo
+from medrobust.report.numbers import format_change, format_eps, format_norm, format_value, plain
+from medrobust.report.table import Line, PartTable, part_table
+from medrobust.report.wording import interval_sentence, sample_sentence, skipped_sentence
+from medrobust.statistics import WORST_CASE, answer_metrics, main_metric
+
+_SHORT = {
+    "quadratic-weighted kappa": "weighted κ",
+    "label accuracy": "label acc.",
+    "iou": "IoU",
+    "dice": "Dice",
+}
+
+
+def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
+    """One table a part: rows by budget and attack, columns the metrics with intervals and the change made.
+
+    Args:
+        summary: what `medrobust.statistics.summarise` returned.
+        info: the run it was made from.
+    """
+    shown: list[RenderableType] = []
+    for name, part in info.parts.items():
+        lines = part_table(summary, name)
+        title = f"{plain(part.dataset.name)} · {plain(part.model)}"
+        if lines is None:
+            shown.append(Text(f"{title}: no image was evaluated", style="bold"))
+            continue
+        shown += [Text(title, style="bold"), _table(lines, part), *_notes(lines, part), Text()]
+    return Group(*shown[:-1] if shown else [Text("the run has no part")])
+
+
+def _table(lines: PartTable, part: PartInfo) -> Table:
+    metrics = answer_metrics(part.task)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("attack", no_wrap=True, overflow="ellipsis", max_width=12)
+    for metric in metrics:
+        table.add_column(_SHORT.get(metric, metric), no_wrap=True)
+    for heading in ("drop", "success", "L∞", "PSNR", "SSIM"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_row(*_cells(lines.clean, metrics, part))
+    for budget in lines.budgets:
+        eps = format_eps(budget[0].eps, part.dataset.unit)
+        table.add_row(Text(f"{format_norm(budget[0].norm)} ≤ {eps}", style="cyan"))
+        for line in budget:
+            table.add_row(*_cells(line, metrics, part), style="bold" if line.attack == WORST_CASE else "")
+    return table
+
+
+def _cells(line: Line, metrics: tuple[str, ...], part: PartInfo) -> list[Text]:
+    cells = [plain(line.attack), *(str(line[metric]) for metric in metrics)]
+    if line.norm:
+        cells += [
+            line[f"drop of {main_metric(part.task)}"].text,
+            line["success"].text,
+            format_change(line["linf"].value, part.dataset.unit),
+            format_value(line["psnr"].value, 1),
+            format_value(line["ssim"].value, 3),
+        ]
+    return [Text(cell) for cell in cells]
+
+
+def _notes(lines: PartTable, part: PartInfo) -> list[Text]:
+    sentences = [sample_sentence(lines, part), interval_sentence(lines), *part.dataset.notes]
+    if part.skipped:
+        sentences.append(skipped_sentence(part))
+    return [Text(plain(sentence, 400), style="dim") for sentence in sentences]

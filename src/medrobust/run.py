@@ -1,0 +1,215 @@
+"""The main job in Python: evaluate a model, and hold what came of it."""
+
+from __future__ import annotations
+
+import io
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medrobust._version import __version__
+from medrobust.attacks import PGD, SMIA, IterativeAttack
+from medrobust.data import Dataset
+from medrobust.errors import InputError
+from medrobust.evaluation import (
+    SCHEMA,
+    Campaign,
+    GalleryImage,
+    PartInfo,
+    RunInfo,
+    StoredRun,
+    measure,
+    read_run,
+    save_run,
+)
+from medrobust.evaluation.measure import Progress as OnProgress
+from medrobust.models import weights_fingerprint
+from medrobust.report import terminal_table, write_report
+from medrobust.statistics import summarise
+from medrobust.tasks import Segmentation
+from medrobust.threat import Threat
+from medrobust.victim import Victim
+
+REPORT = "report.html"
+
+
+class Table:
+    """A table that shows itself: in a terminal, in `print`, at the Python prompt."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+
+    def __rich__(self) -> RenderableType:
+        return self._content
+
+    def __repr__(self) -> str:
+        console = Console(file=io.StringIO(), width=120, color_system=None)
+        console.print(self._content)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return text.rstrip()
+
+
+class Run:
+    """What came of an evaluation. Everything it tells is computed from its records; it holds no model.
+
+    Attributes:
+        records: one row per image × attack × budget; the columns are described in `docs/records.md`.
+        info: what was evaluated, with versions, seed and fingerprints.
+        gallery: images kept for looking at.
+    """
+
+    def __init__(self, records: pl.DataFrame, info: RunInfo, gallery: Sequence[GalleryImage] = ()) -> None:
+        self.records = records
+        self.info = info
+        self.gallery = list(gallery)
+
+    @cached_property
+    def summary(self) -> pl.DataFrame:
+        """Every metric of every attack and budget with its 95 % interval, as a long table."""
+        return summarise(self.records, self.info)
+
+    def table(self) -> Table:
+        """The summary as a person reads it."""
+        return Table(terminal_table(self.summary, self.info))
+
+    def report(self, path: str | Path) -> None:
+        """Write the report as one HTML file."""
+        write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary)
+
+    def save(self, folder: str | Path) -> None:
+        """Write records, info, gallery and report to a new folder, whole or not at all.
+
+        Raises:
+            InputError: the folder is not empty, or cannot be written.
+        """
+        stored = StoredRun(self.records, self.info, self.gallery)
+        save_run(stored, Path(folder), write_more=lambda unfinished: self.report(unfinished / REPORT))
+
+    def joined(self, other: Run) -> Run:
+        """This run with the parts of another of the same seed; their time is added up.
+
+        Raises:
+            InputError: both have a part of the same name, or the seeds differ.
+        """
+        for name in self.info.parts.keys() & other.info.parts.keys():
+            raise InputError(f"both runs have a part {name!r}: give one of them another name")
+        if self.info.seed != other.info.seed:
+            raise InputError(f"the runs have different seeds, {self.info.seed} and {other.info.seed}")
+        info = replace(
+            self.info,
+            parts=self.info.parts | other.info.parts,
+            seconds=self.info.seconds + other.info.seconds,
+        )
+        return Run(pl.concat([self.records, other.records]), info, self.gallery + other.gallery)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run that was saved.
+
+    Raises:
+        InputError: the folder holds no run, or a damaged one.
+    """
+    stored = read_run(Path(folder))
+    return Run(stored.records, stored.info, stored.gallery)
+
+
+def evaluate(
+    victim: Victim,
+    dataset: Dataset,
+    attacks: Mapping[str, IterativeAttack] | None = None,
+    threats: Sequence[Threat] = (),
+    *,
+    seed: int = 0,
+    batch_size: int = 16,
+    gallery: int = 6,
+    skip_bad: bool = False,
+    name: str | None = None,
+    model_name: str | None = None,
+    config: Mapping[str, object] | None = None,
+    progress: bool = False,
+) -> Run:
+    """Attack every image of a data set by every attack at every budget, and measure what is left.
+
+    Args:
+        victim: the model, in data units; its bounds must hold the data.
+        dataset: labelled images; `InMemoryDataset` makes one of a user's own tensors.
+        attacks: label → attack; PGD and SMIA when not given.
+        threats: the budgets, at least one.
+        seed: of all randomness; an image's result depends on it and the image's id alone.
+        batch_size: images attacked together; the results do not depend on it.
+        gallery: how many images to keep for the report.
+        skip_bad: leave out images that cannot be read, and list them, instead of stopping.
+        name: of this part of a run; the data set's when not given.
+        model_name: for the report; the class of the model when not given.
+        config: for `run.json`, e.g. the file that the run was started from.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: data, victim, attacks and budgets do not fit each other.
+    """
+    if attacks is None:
+        attacks = {"pgd": PGD(), "smia": SMIA()}
+    campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad)
+    part = name or dataset.info.name
+    started, created = time.perf_counter(), datetime.now(UTC)
+    with _progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
+        measured = measure(victim, dataset, campaign, part, advance)
+    task = victim.task
+    part_info = PartInfo(
+        dataset=dataset.info,
+        size=len(dataset),
+        evaluated=measured.evaluated,
+        data_sha256=dataset.fingerprint(),
+        model=model_name or type(victim.model).__name__,
+        weights_sha256=weights_fingerprint(victim.model),
+        parameters=sum(parameter.numel() for parameter in victim.model.parameters()),
+        task=task.name,
+        attacks={label: attack.describe() for label, attack in attacks.items()},
+        threats=[
+            {"norm": t.norm, "eps": t.eps, "unit": dataset.info.unit, "masked": t.mask is not None, "quantum": t.quantum}
+            for t in threats
+        ],
+        success_dice=task.success_dice if isinstance(task, Segmentation) else None,
+        skipped=measured.skipped,
+    )
+    info = RunInfo(
+        parts={part: part_info},
+        seed=seed,
+        created=created.isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        device=str(victim.device),
+        versions=installed_versions(),
+        config=None if config is None else dict(config),
+    )
+    records = pl.DataFrame(measured.rows, schema=SCHEMA, strict=False)
+    return Run(records, info, measured.gallery)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of this package, Python and the packages that figures may depend on."""
+    packages = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "polars")
+    found = {"medrobust": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _progress_bar(part: str, total: int, shown: bool) -> Iterator[OnProgress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
+        attacked = bar.add_task(f"attacking {part}", total=total)
+        yield lambda count: bar.advance(attacked, count)

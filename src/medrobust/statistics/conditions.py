@@ -1,0 +1,74 @@
+"""The conditions under which a part was measured: clean, each attack at each budget, and the worst case.
+
+The worst case is taken per image over the attacks at one norm and eps (as AutoAttack does, arXiv 2003.01690):
+where robustness is claimed, an image that any attack breaks is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from medrobust.evaluation.records import PartInfo
+
+CLEAN = "clean"
+WORST_CASE = "worst case"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One line of the table: the rows that it is computed from, one an image, sorted by index.
+
+    `when` names the columns that hold the answers: clean images are read from "…_before".
+    """
+
+    attack: str
+    norm: str
+    eps: float
+    rows: pl.DataFrame
+    when: Literal["before", "after"] = "after"
+
+
+def images_of(records: pl.DataFrame) -> pl.DataFrame:
+    """One row an image, sorted by index, of the records of one part."""
+    return records.unique("index", keep="first", maintain_order=True).sort("index")
+
+
+def conditions_of(records: pl.DataFrame, part: PartInfo) -> list[Condition]:
+    """Clean first; then by norm and rising eps the attacks in the order of the run, the worst case last."""
+    conditions = [Condition(CLEAN, "", 0.0, images_of(records), "before")]
+    budgets = records.select("norm", "eps").unique(maintain_order=True)
+    norms = list(dict.fromkeys(budgets["norm"].to_list()))
+    groups = records.partition_by("norm", "eps", as_dict=True)
+    for norm, eps in sorted(budgets.iter_rows(), key=lambda budget: (norms.index(budget[0]), budget[1])):
+        group = groups[(norm, eps)]
+        by_attack = group.partition_by("attack", as_dict=True)
+        labels = in_order([key[0] for key in by_attack], part)
+        conditions += [Condition(label, norm, eps, by_attack[(label,)].sort("index")) for label in labels]
+        conditions.append(Condition(WORST_CASE, norm, eps, worst_rows(group, part.task)))
+    return conditions
+
+
+def worst_rows(records: pl.DataFrame, task: str) -> pl.DataFrame:
+    """The row of each image in which the model does worst, sorted by index.
+
+    Dense tasks: the lowest Dice. Others: a row answered wrong before one answered right, then the
+    highest loss.
+    """
+    worst_first = (
+        [pl.col("dice_after").fill_nan(None)]
+        if task == "segmentation"
+        else [pl.col("right_after").cast(pl.Int8), -pl.col("loss_after").fill_nan(None)]
+    )
+    return records.sort("index", *worst_first, nulls_last=True, maintain_order=True).unique(
+        "index", keep="first", maintain_order=True
+    )
+
+
+def in_order(labels: Sequence[str], part: PartInfo) -> list[str]:
+    """Attack labels in the order in which the run lists them; those it does not list come last."""
+    known = list(part.attacks)
+    return sorted(labels, key=lambda label: (known.index(label) if label in known else len(known), label))

@@ -1,0 +1,149 @@
+"""What a task must tell an attack, in one representation that all tasks share.
+
+A task turns a model's outputs into log-probabilities `(B, K, *positions)`: K alternatives at each position.
+A softmax classifier has no positions, a one-logit or multi-label output has K = 2 at each label, a segmenter
+has K classes at each pixel. Loss, divergences and the stability analysis are written once, on that.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from medrobust.errors import InputError
+
+Divergence = Literal["kl", "ce", "hard", "mse"]
+IGNORED = -1
+
+
+class Task(ABC):
+    """Loss, consistency and success, all per sample: an image's attack must not depend on its neighbours.
+
+    Outputs are what the model returns, `(B, …)` float; truth is `(B, …)` int64, as `Sample.truth` stacked.
+    """
+
+    name: str
+    classes: int
+
+    @abstractmethod
+    def log_probs(self, outputs: Tensor) -> Tensor:
+        """Log-probabilities `(B, K, *positions)` of the K alternatives at every position."""
+
+    @abstractmethod
+    def targets(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        """The true alternative at every position, int64 `(B, *positions)`; −1 where it is to be ignored."""
+
+    @abstractmethod
+    def predict(self, outputs: Tensor) -> Tensor:
+        """The model's answer in the form of the truth, int64."""
+
+    @abstractmethod
+    def fooled(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        """Bool `(B,)`: is the answer wrong? The counterpart of being right before an attack."""
+
+    @abstractmethod
+    def image_metrics(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Metrics that exist for one image: name → float `(B,)`, or `(B, n)` for one value a class."""
+
+    @abstractmethod
+    def scores(self, outputs: Tensor) -> Tensor | None:
+        """Scores to keep in the records for set-level metrics (AUROC), float `(B, n)`; None for dense tasks."""
+
+    @abstractmethod
+    def check_outputs(self, outputs: Tensor, truth: Tensor) -> None:
+        """Raise `InputError` when outputs and truth have not the shapes of this task. Reads no values."""
+
+    @abstractmethod
+    def check_truth(self, truth: Tensor) -> None:
+        """Raise `InputError` when the truth has not the dtype or range of this task."""
+
+    def probs(self, outputs: Tensor) -> Tensor:
+        """Probabilities `(B, K, *positions)`."""
+        return self.log_probs(outputs).exp()
+
+    def loss(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy against the truth, `(B,)`: the mean over the positions that are not ignored.
+
+        Raises:
+            InputError: outputs and truth have not the shapes of this task.
+        """
+        self.check_outputs(outputs, truth)
+        targets = self.targets(outputs, truth)
+        used = targets != IGNORED
+        picked = self.log_probs(outputs).gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1)
+        return position_mean(-picked, used)
+
+    def consistency(
+        self, outputs: Tensor, target_outputs: Tensor, divergence: Divergence = "kl", used: Tensor | None = None
+    ) -> Tensor:
+        """How far the prediction is from a target prediction, `(B,)`, mean over positions.
+
+        With p from `outputs` and q from `target_outputs`: "kl" is KL(q ‖ p), "ce" the cross-entropy of p with
+        q as soft label, "hard" the cross-entropy of p with argmax q, "mse" Σ(p − q)². `used` `(B, *positions)`
+        leaves positions out where it is False.
+        """
+        log_p, log_q = self.log_probs(outputs), self.log_probs(target_outputs)
+        return position_mean(_DIVERGENCES[divergence](log_p, log_q), used)
+
+    def used_positions(self, outputs: Tensor, truth: Tensor) -> Tensor | None:
+        """Bool `(B, *positions)` of what the truth does not tell to ignore, or None when all are used."""
+        if not self.can_ignore:
+            return None
+        return self.targets(outputs, truth) != IGNORED
+
+    @property
+    def can_ignore(self) -> bool:
+        """Whether a truth of this task may hold ignored positions."""
+        return False
+
+
+def position_mean(values: Tensor, used: Tensor | None = None) -> Tensor:
+    """Mean over positions, `(B, *positions)` → `(B,)`; a sample with no used position gives 0."""
+    flat = values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
+    if used is None:
+        return flat.mean(1)
+    weight = used.reshape(flat.shape).to(flat.dtype)
+    # where, not a product: an ignored position may hold an infinite loss
+    return torch.where(weight > 0, flat, 0).sum(1) / weight.sum(1).clamp_min(1)
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p ‖ q) over dim 1: `(B, K, *positions)` → `(B, *positions)`; 0·log 0 is 0."""
+    difference = log_p - log_q
+    # −inf − (−inf) is NaN and carries no probability: it counts as 0
+    return torch.where(torch.isneginf(log_p), 0, log_p.exp() * difference).sum(1)
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return kl_divergence(log_q, log_p)
+
+
+def _soft_cross_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return -(log_q.exp() * log_p).sum(1)
+
+
+def _hard_cross_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return -log_p.gather(1, log_q.argmax(1, keepdim=True)).squeeze(1)
+
+
+def _squared_difference(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() - log_q.exp()).square().sum(1)
+
+
+_DIVERGENCES = {"kl": _kl, "ce": _soft_cross_entropy, "hard": _hard_cross_entropy, "mse": _squared_difference}
+assert set(_DIVERGENCES) == set(get_args(Divergence))
+
+
+def check_truth_range(truth: Tensor, classes: int, ignore_index: int | None) -> None:
+    """Raise `InputError` when a label is neither a class index nor `ignore_index`."""
+    if truth.is_floating_point() or truth.dtype == torch.bool or truth.is_complex():
+        raise InputError(f"truth must hold integers (class indices), got dtype {truth.dtype}")
+    inside = (truth >= 0) & (truth < classes)
+    if ignore_index is not None:
+        inside |= truth == ignore_index
+    if not bool(inside.all()):
+        bad = int(truth[~inside].flatten()[0])
+        raise InputError(f"truth holds label {bad}; with classes={classes} labels run from 0 to {classes - 1}")

@@ -1,0 +1,141 @@
+"""What the attacker may change: how much, in which norm, where, and on which grid of values."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from medrobust.errors import InputError
+
+Norm = Literal["linf", "l2"]
+Bounds = tuple[float, float]
+# guards a division by a norm: far below any gradient that float32 can step along
+TINY = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class Threat:
+    """The set of images an attacker may hand in, around each clean image.
+
+    Args:
+        eps: radius of the ball in data units (Hounsfield units when the images are in HU), finite and ≥ 0.
+        norm: "linf" bounds every value's change, "l2" the Euclidean length of an image's whole change.
+        mask: where the change may be: a tensor that broadcasts to the images `(B, C, *spatial)`; zero keeps a
+            value as it is.
+        quantum: step of the grid on which the result must lie to survive being saved, counted from the lower
+            bound: 1/255 for 8-bit images, 1 for integer HU. Clean images must lie on it.
+
+    All tensors are `(B, C, *spatial)`; bounds come from the victim.
+
+    Raises:
+        InputError: eps, norm or quantum is not valid.
+    """
+
+    eps: float
+    norm: Norm = "linf"
+    mask: Tensor | None = None
+    quantum: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise InputError(f"eps must be finite and not negative, got {self.eps}")
+        if self.norm not in get_args(Norm):
+            raise InputError(f"norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+        if self.quantum is not None and not (math.isfinite(self.quantum) and self.quantum > 0):
+            raise InputError(f"quantum must be positive, got {self.quantum}")
+
+    def project(self, clean: Tensor, moved: Tensor, bounds: Bounds) -> Tensor:
+        """The allowed image nearest to `moved`: in the ball around `clean`, then inside the bounds."""
+        moved = self._masked(clean, moved)
+        if self.norm == "linf":
+            low, high = (clean - self.eps).clamp_min(bounds[0]), (clean + self.eps).clamp_max(bounds[1])
+            return torch.minimum(torch.maximum(moved, low), high)
+        delta = moved - clean
+        length = per_image(delta.flatten(1).norm(dim=1), delta)
+        return (clean + delta * (self.eps / length.clamp_min(self.eps).clamp_min(TINY))).clamp(*bounds)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of unit norm in which the loss rises fastest; zero where the gradient is."""
+        if self.norm == "linf":
+            return gradient.sign()
+        # by the largest entry first: the squares of a tiny gradient would be lost
+        scaled = gradient / per_image(gradient.flatten(1).abs().amax(1).clamp_min(TINY), gradient)
+        return scaled / per_image(scaled.flatten(1).norm(dim=1).clamp_min(TINY), scaled)
+
+    def allowed(self, gradient: Tensor) -> Tensor:
+        """The gradient where the mask lets the image change, zero elsewhere."""
+        return gradient if self.mask is None else torch.where(self._mask_like(gradient), gradient, 0)
+
+    def random_start(self, clean: Tensor, generators: Sequence[torch.Generator], bounds: Bounds) -> Tensor:
+        """A uniform draw from the ball around each clean image, cut to the bounds; one generator an image."""
+        if self.norm == "linf":
+            noise = _draw(torch.rand, clean, generators)
+            return self.project(clean, clean + self.eps * (2 * noise - 1), bounds)
+        direction = self.steepest(self.allowed(_draw(torch.randn, clean, generators)))
+        uniform = torch.stack([torch.rand((), generator=g) for g in generators]).to(clean)
+        length = self.eps * uniform ** (1 / self._free_values(clean))
+        return self.project(clean, clean + direction * per_image(length, clean), bounds)
+
+    def finish(self, clean: Tensor, adversarial: Tensor, bounds: Bounds) -> Tensor:
+        """The image as it can be saved: on the grid of `quantum`, still in the ball and the bounds."""
+        if self.quantum is None:
+            return adversarial
+        # towards the clean image, so that the ball is kept; rounding noise must not cost a whole step
+        steps = ((adversarial - clean) / self.quantum).double()
+        whole = steps.sign() * (steps.abs() + 1e-4).floor()
+        grid = ((clean.double() - bounds[0]) / self.quantum).round() + whole
+        saved = (bounds[0] + grid * self.quantum).to(clean).clamp(*bounds)
+        return torch.where(whole == 0, clean, saved)
+
+    def check(self, clean: Tensor, bounds: Bounds) -> None:
+        """Raise `InputError` when the mask does not fit the images, or they are not on the quantum's grid."""
+        if self.mask is not None:
+            try:
+                self._mask_like(clean)
+            except RuntimeError as error:
+                shapes = f"{tuple(self.mask.shape)} does not broadcast to the images' {tuple(clean.shape)}"
+                raise InputError(f"mask of shape {shapes}") from error
+        if self.quantum is not None and clean.numel():
+            position = (clean.double() - bounds[0]) / self.quantum
+            if float((position - position.round()).abs().max()) > 1e-3:
+                raise InputError(f"images do not lie on the grid of quantum {self.quantum:g} from {bounds[0]:g}")
+
+    def _masked(self, clean: Tensor, moved: Tensor) -> Tensor:
+        return moved if self.mask is None else torch.where(self._mask_like(clean), moved, clean)
+
+    def _mask_like(self, images: Tensor) -> Tensor:
+        assert self.mask is not None
+        return (self.mask.to(images.device) != 0).expand_as(images)
+
+    def _free_values(self, clean: Tensor) -> Tensor | int:
+        """How many values of each image may change."""
+        if self.mask is None:
+            return clean[0].numel()
+        return self._mask_like(clean).flatten(1).sum(1).clamp_min(1)
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """`(B,)` → `(B, 1, …)` so that it broadcasts over images `(B, C, *spatial)`."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def sample_generators(seed: int, ids: Sequence[object], purpose: str) -> list[torch.Generator]:
+    """A CPU generator for each sample, from seed, id and purpose alone: not its batch, place or the global RNG."""
+    generators = []
+    for sample_id in ids:
+        digest = hashlib.blake2b(f"{seed}|{purpose}|{sample_id}".encode(), digest_size=8).digest()
+        generators.append(torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1))
+    return generators
+
+
+def _draw(
+    draw: Callable[..., Tensor], clean: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Noise of the images' shape, each image's from its own generator, the same on every device."""
+    return torch.stack([draw(image.shape, generator=g) for image, g in zip(clean, generators, strict=True)]).to(clean)

@@ -1,0 +1,158 @@
+"""The model under attack, seen in data units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.errors import InputError
+from medrobust.tasks import Task
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Victim:
+    """A model called on images as they are on disk, with its preprocessing inside.
+
+    Budgets are therefore always in data units: eps cannot be applied after a normalisation by mistake. Using a
+    victim leaves the model as it was: parameters, their `.grad` and `requires_grad`, buffers, train/eval mode,
+    dtype and device; the model runs in eval mode meanwhile.
+
+    Args:
+        model: any module from `(B, C, *spatial)` to the task's outputs; a mapping with "out" or "logits" (or an
+            object with `.logits`) is understood.
+        task: how to read the outputs.
+        bounds: lowest and highest value of an image in data units: (0, 1), or e.g. (-1024, 3071) HU.
+        mean, std: per channel (or one for all), in data units; the model sees (image − mean)/std.
+
+    Raises:
+        InputError: bounds are not finite and ascending, or std is not positive.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        bounds: tuple[float, float] = (0.0, 1.0),
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
+    ) -> None:
+        low, high = float(bounds[0]), float(bounds[1])
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise InputError(f"bounds must be finite and ascending, got {tuple(bounds)}")
+        self.model = model
+        self.task = task
+        self.bounds = (low, high)
+        self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
+        self.std = None if std is None else torch.as_tensor(std, dtype=torch.float64).reshape(-1)
+        if self.std is not None and not bool((self.std > 0).all()):
+            raise InputError(f"std must be positive, got {self.std.tolist()}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The model's outputs `(B, …)` for images `(B, C, *spatial)` in data units, differentiable in them."""
+        with self.evaluating():
+            return self.forward(images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are; "cpu" when it has none."""
+        return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As a call, inside `evaluating()`, which a loop enters once for all its steps."""
+        reference = next(self.model.parameters(), images)
+        inputs = images.to(reference.device)
+        if inputs.dtype in HALF:
+            inputs = inputs.float()
+        if self.mean is not None:
+            inputs = inputs - self._per_channel(self.mean, inputs, "mean")
+        if self.std is not None:
+            inputs = inputs / self._per_channel(self.std, inputs, "std")
+        if reference.is_floating_point() and not torch.is_autocast_enabled(reference.device.type):
+            inputs = inputs.to(reference.dtype)
+        outputs = _tensor_of(self.model(inputs)).to(images.device)
+        # log-probabilities and divergences lose too much in half precision
+        return outputs.float() if outputs.dtype in HALF else outputs
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Run the model in eval mode, then put every module's mode and every changed buffer back."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        buffers = [(buffer, buffer.detach().clone(), buffer._version) for buffer in self.model.buffers()]
+        for module, _ in modes:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            with torch.no_grad():
+                for buffer, saved, version in buffers:
+                    # an untouched buffer is left alone: its version counter guards the caller's own graph
+                    if buffer._version != version:
+                        buffer.copy_(saved)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise `InputError` unless images are a finite float `(B, C, *spatial)` within the bounds.
+
+        The message names the range found, with a hint when it looks normalised, like 8-bit values or like HU.
+        """
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise InputError(f"images must be a float tensor in data units {self.bounds}, got {kind}")
+        if images.ndim not in (4, 5):
+            shape = tuple(images.shape)
+            raise InputError(f"images must be (B, C, H, W) or (B, C, D, H, W), got shape {shape}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None:
+                self._per_channel(values, images, name)
+        if images.numel() == 0:
+            return
+        if not bool(torch.isfinite(images).all()):
+            raise InputError("images hold NaN or infinite values")
+        least, most = float(images.min()), float(images.max())
+        low, high = self.bounds
+        slack = 1e-6 * (high - low)
+        if least < low - slack or most > high + slack:
+            raise InputError(
+                f"images range from {least:g} to {most:g}, outside the bounds [{low:g}, {high:g}]"
+                f"{_range_hint(least, most, self.bounds)}"
+            )
+
+    def _per_channel(self, values: Tensor, images: Tensor, name: str) -> Tensor:
+        if len(values) not in (1, images.shape[1]):
+            raise InputError(f"{name} has {len(values)} values, the images have {images.shape[1]} channel(s)")
+        shape = (1, -1, *[1] * (images.ndim - 2))
+        return values.to(device=images.device, dtype=images.dtype).reshape(shape)
+
+
+def _tensor_of(outputs: object) -> Tensor:
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, Mapping):
+        for key in ("out", "logits"):
+            if isinstance(outputs.get(key), Tensor):
+                found: Tensor = outputs[key]
+                return found
+    logits = getattr(outputs, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    raise InputError(
+        f"the model returned a {type(outputs).__name__}, not a tensor; wrap it in a module that returns the logits"
+    )
+
+
+def _range_hint(least: float, most: float, bounds: tuple[float, float]) -> str:
+    if bounds[0] < 0:
+        return ""
+    if -0.5 <= least and most <= 255:
+        return "; this looks like 8-bit values: divide by 255"
+    if least <= -500:
+        return "; this looks like Hounsfield units: give bounds=(-1024, 3071) or those of the scanner"
+    if least >= -10 and most <= 10:
+        return "; this looks normalised: pass raw images and give mean and std to the Victim"
+    return "; give the bounds that the data really have"

@@ -1,0 +1,66 @@
+"""Fixtures of the whole suite: a network trained on real brain slices, and where real data lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from medrobust.data.embedded import open_embedded
+from medrobust.data import stack
+from medrobust.tasks import Classification
+from medrobust.victim import Victim
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads():
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"the shared data sets are not there ({SHARED.name} beside the project)")
+    return SHARED
+
+
+def level_network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 5, stride=2, padding=2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(256, 5),
+    )
+
+
+@pytest.fixture(scope="session")
+def trained() -> tuple[Victim, torch.Tensor, torch.Tensor]:
+    """A small network that tells the level of a brain slice, with 16 real slices that it answers right."""
+    dataset = open_embedded("level", split="train")
+    images, truth, _ = stack([dataset[index] for index in range(len(dataset))])
+    images = nn.functional.avg_pool2d(images, 2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = level_network()
+        optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), truth).backward()
+            optimizer.step()
+    network.eval()
+    network.requires_grad_(False)
+    victim = Victim(network, Classification(5, ordinal=True))
+    right = (victim(images).argmax(1) == truth).nonzero().flatten()
+    assert len(right) >= 32, f"the network learned nothing: {len(right)} of {len(truth)} right"
+    chosen = right[torch.linspace(0, len(right) - 1, 16).long()]
+    return victim, images[chosen], truth[chosen]

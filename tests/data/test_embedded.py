@@ -1,0 +1,144 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from medrobust.data import embedded
+from medrobust.data.dataset import Dataset
+from medrobust.data.embedded import open_embedded
+from medrobust.errors import InputError
+
+NAMES = ["tissue", "level"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    before = os.environ.get("MEDROBUST_CACHE")
+    os.environ["MEDROBUST_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield os.environ["MEDROBUST_CACHE"]
+    if before is None:
+        del os.environ["MEDROBUST_CACHE"]
+    else:
+        os.environ["MEDROBUST_CACHE"] = before
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_are_what_the_information_says(name, split):
+    data = open_embedded(name, split)
+    assert isinstance(data, Dataset)
+    assert (data.info.channels, data.info.bounds, data.info.source) == (1, (0.0, 1.0), "embedded")
+    samples = list(data)
+    assert len(samples) == len(data) >= 30
+    assert len({sample.id for sample in samples}) == len(data)
+    for sample in samples:
+        assert sample.image.shape == (1, 120, 104)
+        assert sample.image.dtype == torch.float32
+        assert 0 <= sample.image.min() < 0.1 < 0.7 < sample.image.max() <= 1
+        assert sample.truth.shape == ((120, 104) if name == "tissue" else ())
+        assert sample.truth.dtype == torch.int64
+        assert sample.patient is None
+    values = torch.stack([sample.truth for sample in samples]).unique()
+    assert values.tolist() == list(range(len(data.info.classes)))
+
+
+def test_train_and_test_slices_keep_the_gap():
+    train, test = (open_embedded("tissue", split).heights for split in ("train", "test"))
+    assert np.abs(train[:, None] - test[None]).min() == embedded.GAP_SLICES + 1
+
+
+def test_levels_are_fifths_of_the_height():
+    data = open_embedded("level", "train")
+    assert np.all(np.diff(data.truths[np.argsort(data.heights)]) >= 0)
+    assert data[0].columns["z_mm"] == "-62"
+    assert data[0].id == "mni152-z-62"
+    assert open_embedded("level")[-1].id == "mni152-z+65"
+
+
+def test_front_is_up_and_white_matter_is_bright():
+    data = open_embedded("tissue")
+    middle = data[list(data.heights).index(4)]
+    # where the cerebellum and occipital lobes are, the brain is wider than in front
+    rows = (middle.image[0] > 0.1).sum(1)
+    half = len(rows) // 2
+    assert rows[half:].float().mean() > rows[:half].float().mean()
+    means = [float(middle.image[0][middle.truth == tissue].mean()) for tissue in range(3)]
+    assert means[0] < 0.2 < 0.55 < means[1] < 0.72 < means[2]
+
+
+def test_a_sample_can_be_changed_without_changing_the_data():
+    data = open_embedded("tissue")
+    data[0].image.zero_()
+    assert data[0].image.max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_notes_say_whose_brain_it_is(name):
+    notes = " ".join(open_embedded(name).info.notes)
+    for words in ("one averaged brain", "152 healthy young adults", "no patient to resample", "over slices"):
+        assert words in notes
+
+
+def test_fingerprints_differ_by_part_split_and_version(monkeypatch):
+    prints = {open_embedded(name, split).fingerprint() for name in NAMES for split in ("train", "test")}
+    assert open_embedded("tissue").fingerprint() in prints
+    monkeypatch.setattr(embedded, "SLICES_VERSION", "next")
+    prints.add(open_embedded("tissue").fingerprint())
+    assert len(prints) == 5
+
+
+def test_the_second_open_does_not_import_nilearn(own_cache):
+    open_embedded("tissue")
+    code = (
+        "import sys\n"
+        "from medrobust.data.embedded import open_embedded\n"
+        "assert len(open_embedded('level')) > 30\n"
+        "assert not {'nilearn', 'sklearn', 'nibabel'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "rubbish", "empty", "other", "pickle"])
+def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, damage):
+    expected = open_embedded("level")
+    monkeypatch.setenv("MEDROBUST_CACHE", str(tmp_path))
+    open_embedded("level")
+    path = tmp_path / "mni152-slices.npz"
+    content = path.read_bytes()
+    if damage in ("other", "pickle"):
+        arrays = (
+            {"fingerprint": np.array("another")} if damage == "other" else {"fingerprint": np.array([{}])}
+        )
+        np.savez(path, **arrays)
+    else:
+        path.write_bytes({"cut": content[:-1000], "rubbish": b"rubbish", "empty": b""}[damage])
+    again = open_embedded("level")
+    assert np.array_equal(again.images, expected.images)
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_mistakes():
+    with pytest.raises(InputError, match="unknown embedded data set 'tisue': did you mean 'tissue'"):
+        open_embedded("tisue")
+    with pytest.raises(InputError, match="unknown split 'tests': did you mean 'test'"):
+        open_embedded("level", "tests")
+
+
+def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MEDROBUST_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match=r"cannot write to the cache folder .*set MEDROBUST_CACHE"):
+        open_embedded("level")
+
+
+def test_files_of_nilearn_missing(tmp_path, monkeypatch):
+    (tmp_path / "nilearn").mkdir()
+    (tmp_path / "nilearn" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "nilearn", raising=False)
+    with pytest.raises(InputError, match=r"MNI152 files of nilearn are missing.*reinstall"):
+        open_embedded("level")

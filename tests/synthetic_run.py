@@ -1,0 +1,270 @@
+"""Runs without a model: records, info and gallery with the shapes of real ones, for statistics and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from medrobust.data.dataset import DatasetInfo
+from medrobust.evaluation.records import (
+    SCHEMA,
+    GalleryAttack,
+    GalleryImage,
+    PartInfo,
+    RunInfo,
+    Skipped,
+)
+
+STRENGTH = {"fgsm": 0.6, "pgd": 1.0, "smia": 1.05}
+BUDGETS = (1 / 255, 2 / 255, 4 / 255)
+
+
+@dataclass(frozen=True)
+class SyntheticRun:
+    records: pl.DataFrame
+    info: RunInfo
+    gallery: list[GalleryImage]
+
+
+def part_info(task: str, classes: Sequence[str], *, name: str = "synthetic", **changes) -> PartInfo:
+    dataset = DatasetInfo(
+        name=name,
+        task=task,
+        classes=tuple(classes),
+        channels=1,
+        unit=changes.pop("unit", "[0, 1]"),
+        bounds=changes.pop("bounds", (0.0, 1.0)),
+        source="embedded",
+        notes=changes.pop("notes", ()),
+    )
+    part = PartInfo(
+        dataset=dataset,
+        size=64,
+        evaluated=60,
+        data_sha256="d" * 64,
+        model="timm:resnet18",
+        weights_sha256="a" * 64,
+        parameters=11_170_000,
+        task=task,
+        attacks={label: {"attack": label.upper(), "steps": 10, "targeted": False} for label in STRENGTH},
+        threats=[{"norm": "linf", "eps": eps, "unit": dataset.unit} for eps in BUDGETS],
+        success_dice=0.5 if task == "segmentation" else None,
+    )
+    return replace(part, **changes)
+
+
+def run_info(parts: dict[str, PartInfo], **changes) -> RunInfo:
+    info = RunInfo(
+        parts=parts,
+        seed=0,
+        created="2026-03-01T12:00:00+00:00",
+        seconds=81.4,
+        device="cpu",
+        versions={"medrobust": "0.1.0", "torch": "2.6.0", "python": "3.11.7"},
+        config={"data": "synthetic", "attacks": list(STRENGTH), "eps": ["1/255", "2/255", "4/255"], "seed": 0},
+    )
+    return replace(info, **changes)
+
+
+def row(part: str = "p", index: int = 0, attack: str = "pgd", eps: float = 1 / 255, **values) -> dict[str, object]:
+    """A row of records; what is not given is null, but for the norm and the change."""
+    base: dict[str, object] = dict.fromkeys(SCHEMA)
+    base |= {"part": part, "index": index, "id": f"secret-id-{index}", "attack": attack, "norm": "linf", "eps": eps}
+    base |= {"linf": eps, "l2": 10 * eps, "psnr": 40.0, "ssim": 0.95, "zero_gradients": 0, "steps_used": 10}
+    return base | values
+
+
+def answer_row(truth: int, before: int, after: int, *, loss: float = 1.0, **values) -> dict[str, object]:
+    """A row of a classifier's records from the three labels."""
+    return row(
+        truth=[truth],
+        prediction_before=[before],
+        prediction_after=[after],
+        right_before=truth == before,
+        right_after=truth == after,
+        success=truth != after,
+        loss_before=0.1,
+        loss_after=loss,
+        **values,
+    )
+
+
+def frame(rows: Sequence[dict[str, object]]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=SCHEMA)
+
+
+def classifier_records(
+    part: str = "grades",
+    *,
+    classes: int = 5,
+    images: int = 60,
+    patients: int | None = 20,
+    attacks: Sequence[str] = tuple(STRENGTH),
+    budgets: Sequence[float] = BUDGETS,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """A classifier that loses the more logit of the true class the stronger the attack and the larger eps."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(images) % classes
+    base = rng.normal(0, 1, (images, classes))
+    base[np.arange(images), truth] += 2.2
+    rows = []
+    for attack in attacks:
+        for eps in budgets:
+            logits = base.copy()
+            pull = 255 * eps * STRENGTH.get(attack, 1.0) + rng.normal(0, 0.3, images)
+            logits[np.arange(images), truth] -= pull
+            before, after = (_softmax(values) for values in (base, logits))
+            for index in range(images):
+                rows.append(
+                    answer_row(
+                        int(truth[index]),
+                        int(before[index].argmax()),
+                        int(after[index].argmax()),
+                        loss=float(-np.log(after[index, truth[index]])),
+                        part=part,
+                        index=index,
+                        attack=attack,
+                        eps=eps,
+                        patient=None if patients is None else f"secret-patient-{index % patients}",
+                        scores_before=before[index].tolist(),
+                        scores_after=after[index].tolist(),
+                        psnr=float(48 - 12 * np.log10(255 * eps)),
+                        ssim=float(1 - 2 * eps),
+                    )
+                )
+    return frame(rows)
+
+
+def label_records(part: str = "findings", *, labels: int = 4, images: int = 60, seed: int = 1) -> pl.DataFrame:
+    """A multi-label classifier; some labels are unknown (−1)."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((images, labels)) < 0.3).astype(int)
+    truth[rng.random(truth.shape) < 0.05] = -1
+    base = rng.normal(0, 1, truth.shape) + np.where(truth == 1, 2.5, -2.5)
+    rows = []
+    for attack in STRENGTH:
+        for eps in BUDGETS:
+            logits = base - np.where(truth == 1, 1, -1) * 255 * eps * STRENGTH[attack]
+            before, after = (1 / (1 + np.exp(-values)) for values in (base, logits))
+            for index in range(images):
+                known = truth[index] >= 0
+                answers = [(scores[index] > 0.5).astype(int) for scores in (before, after)]
+                right = [bool((answer == truth[index])[known].all()) for answer in answers]
+                rows.append(
+                    row(
+                        part=part,
+                        index=index,
+                        attack=attack,
+                        eps=eps,
+                        truth=truth[index].tolist(),
+                        prediction_before=answers[0].tolist(),
+                        prediction_after=answers[1].tolist(),
+                        scores_before=before[index].tolist(),
+                        scores_after=after[index].tolist(),
+                        right_before=right[0],
+                        right_after=right[1],
+                        success=not right[1],
+                        loss_before=0.1,
+                        loss_after=float(eps),
+                    )
+                )
+    return frame(rows)
+
+
+def segmenter_records(part: str = "tissue", *, images: int = 40, classes: int = 3, seed: int = 2) -> pl.DataFrame:
+    """A segmenter; the last class is absent from every fifth image."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    clean = rng.uniform(0.82, 0.95, (images, classes))
+    clean[::5, -1] = np.nan
+    for attack in STRENGTH:
+        for eps in BUDGETS:
+            attacked = clean - 255 * eps * 0.12 * STRENGTH[attack] * rng.uniform(0.6, 1.2, clean.shape)
+            for index in range(images):
+                dice = [float(np.nanmean(values[index])) for values in (clean, attacked)]
+                rows.append(
+                    row(
+                        part=part,
+                        index=index,
+                        attack=attack,
+                        eps=eps,
+                        right_before=dice[0] >= 0.5,
+                        right_after=dice[1] >= 0.5,
+                        success=dice[1] < 0.5,
+                        loss_before=0.2,
+                        loss_after=1.0,
+                        dice_before=dice[0],
+                        dice_after=dice[1],
+                        iou_before=dice[0] / (2 - dice[0]),
+                        iou_after=dice[1] / (2 - dice[1]),
+                        dice_by_class_before=clean[index].tolist(),
+                        dice_by_class_after=attacked[index].tolist(),
+                    )
+                )
+    return frame(rows)
+
+
+def gallery_images(
+    part: str,
+    *,
+    images: int = 2,
+    size: int = 64,
+    channels: int = 1,
+    dense: bool = False,
+    low: float = 0.0,
+    high: float = 1.0,
+    eps: float = 4 / 255,
+) -> list[GalleryImage]:
+    """Phantoms: an ellipse with two organs in it, and a noise pattern for the attack."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    found = []
+    for index in range(images):
+        generator = torch.Generator().manual_seed(index)
+        body = (x / 0.8).square() + (y / 0.9).square() < 1
+        left = (x + 0.35).square() + (y + 0.05 * index).square() < 0.07
+        right = (x - 0.35).square() + (y - 0.2).square() < 0.05
+        truth = body.long() + left.long() + 2 * right.long()
+        clean = (0.15 + 0.35 * body + 0.25 * left + 0.35 * right).clamp(0, 1)
+        clean = clean + 0.03 * torch.rand(clean.shape, generator=generator)
+        clean = (low + (high - low) * clean.clamp(0, 1)).expand(channels, size, size).contiguous()
+        attacks = []
+        for attack in STRENGTH:
+            noise = torch.sign(torch.randn(clean.shape, generator=generator)) * eps * (high - low)
+            after = torch.roll(truth, (5, -4), (0, 1)) if dense else None
+            attacks.append(GalleryAttack(attack, "linf", eps, (clean + noise).clamp(low, high), after))
+        before = torch.roll(truth, (1, 0), (0, 1)) if dense else None
+        found.append(GalleryImage(part, index, clean, attacks, truth if dense else None, before))
+    return found
+
+
+def two_part_run() -> SyntheticRun:
+    """Ordinal grades by patient, and a segmenter: what the embedded default looks like."""
+    parts = {
+        "grades": part_info(
+            "ordinal",
+            ["no DR", "mild", "moderate", "severe", "proliferative"],
+            name="fundus grades",
+            notes=("Synthetic images, made for tests.",),
+            skipped=[Skipped(3, "/home/jane/secret_scan.png: truncated file"), Skipped(9, "secret_9.png: not found")],
+        ),
+        "tissue": part_info(
+            "segmentation",
+            ["background", "grey matter", "white matter", "fluid"],
+            name="brain tissue",
+            notes=("One subject: the figures say nothing about other people.",),
+            model="a U-Net trained by medrobust",
+        ),
+    }
+    records = pl.concat([classifier_records(), segmenter_records()])
+    gallery = gallery_images("grades", channels=3) + gallery_images("tissue", dense=True)
+    return SyntheticRun(records, run_info(parts), gallery)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
