@@ -1,4 +1,4 @@
-"""Runs without a model: records, info and gallery with the shapes of real ones, for statistics and reports."""
+"""Runs without a model: records, info and gallery shaped as real ones, for statistics and reports."""
 
 from __future__ import annotations
 
@@ -65,15 +65,29 @@ def run_info(parts: dict[str, PartInfo], **changes) -> RunInfo:
         seconds=81.4,
         device="cpu",
         versions={"medrobust": "0.1.0", "torch": "2.6.0", "python": "3.11.7"},
-        config={"data": "synthetic", "attacks": list(STRENGTH), "eps": ["1/255", "2/255", "4/255"], "seed": 0},
+        config={
+            "data": "synthetic",
+            "attacks": list(STRENGTH),
+            "eps": ["1/255", "2/255", "4/255"],
+            "seed": 0,
+        },
     )
     return replace(info, **changes)
 
 
-def row(part: str = "p", index: int = 0, attack: str = "pgd", eps: float = 1 / 255, **values) -> dict[str, object]:
+def row(
+    part: str = "p", index: int = 0, attack: str = "pgd", eps: float = 1 / 255, **values
+) -> dict[str, object]:
     """A row of records; what is not given is null, but for the norm and the change."""
     base: dict[str, object] = dict.fromkeys(SCHEMA)
-    base |= {"part": part, "index": index, "id": f"secret-id-{index}", "attack": attack, "norm": "linf", "eps": eps}
+    base |= {
+        "part": part,
+        "index": index,
+        "id": f"secret-id-{index}",
+        "attack": attack,
+        "norm": "linf",
+        "eps": eps,
+    }
     base |= {"linf": eps, "l2": 10 * eps, "psnr": 40.0, "ssim": 0.95, "zero_gradients": 0, "steps_used": 10}
     return base | values
 
@@ -125,7 +139,7 @@ def classifier_records(
                         int(truth[index]),
                         int(before[index].argmax()),
                         int(after[index].argmax()),
-                        loss=float(-np.log(after[index, truth[index]])),
+                        loss=float(-np.log(after[index, truth[index]] + 1e-12)),
                         part=part,
                         index=index,
                         attack=attack,
@@ -140,7 +154,9 @@ def classifier_records(
     return frame(rows)
 
 
-def label_records(part: str = "findings", *, labels: int = 4, images: int = 60, seed: int = 1) -> pl.DataFrame:
+def label_records(
+    part: str = "findings", *, labels: int = 4, images: int = 60, seed: int = 1
+) -> pl.DataFrame:
     """A multi-label classifier; some labels are unknown (−1)."""
     rng = np.random.default_rng(seed)
     truth = (rng.random((images, labels)) < 0.3).astype(int)
@@ -176,7 +192,9 @@ def label_records(part: str = "findings", *, labels: int = 4, images: int = 60, 
     return frame(rows)
 
 
-def segmenter_records(part: str = "tissue", *, images: int = 40, classes: int = 3, seed: int = 2) -> pl.DataFrame:
+def segmenter_records(
+    part: str = "tissue", *, images: int = 40, classes: int = 3, seed: int = 2
+) -> pl.DataFrame:
     """A segmenter; the last class is absent from every fifth image."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -250,7 +268,10 @@ def two_part_run() -> SyntheticRun:
             ["no DR", "mild", "moderate", "severe", "proliferative"],
             name="fundus grades",
             notes=("Synthetic images, made for tests.",),
-            skipped=[Skipped(3, "/home/jane/secret_scan.png: truncated file"), Skipped(9, "secret_9.png: not found")],
+            skipped=[
+                Skipped(3, "/home/jane/secret_scan.png: truncated file"),
+                Skipped(9, "secret_9.png: not found"),
+            ],
         ),
         "tissue": part_info(
             "segmentation",

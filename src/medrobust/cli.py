@@ -7,9 +7,8 @@ import warnings
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -25,33 +24,47 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConfigFile = Annotated[Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)
+]
 Data = Annotated[str | None, typer.Option(help="Path of the images, or `embedded`; see `medrobust formats`.")]
-DataFormat = Annotated[str | None, typer.Option("--format", help="Format of the data; recognised when left out.")]
+DataFormat = Annotated[
+    str | None, typer.Option("--format", help="Format of the data; recognised when left out.")
+]
 Split = Annotated[str | None, typer.Option(help="Part of the data: test, val, train.")]
 Resize = Annotated[int | None, typer.Option(help="Side in pixels to bring every image to.")]
 Limit = Annotated[int | None, typer.Option(help="At most so many images, spread over the set.")]
 Model = Annotated[str | None, typer.Option(help="Where the model is from; see `medrobust models`.")]
 Weights = Annotated[Path | None, typer.Option(help="A .safetensors file or a .pt/.pth state dict.")]
-Mean = Annotated[str | None, typer.Option(help="Per channel, e.g. 0.485,0.456,0.406: the model sees (image - mean)/std.")]
+Mean = Annotated[
+    str | None, typer.Option(help="Per channel, e.g. 0.485,0.456,0.406: the model sees (image - mean)/std.")
+]
 Std = Annotated[str | None, typer.Option(help="Per channel, as --mean.")]
 Norm = Annotated[str | None, typer.Option(help="linf or l2.")]
 Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")
+]
 Name = Annotated[str | None, typer.Option(help="Of this run in tables and reports.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medrobust {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
 ) -> None:
     """Options of every command. `main` looks for --debug itself, wherever it stands."""
-    if version:
-        typer.echo(f"medrobust {__version__}")
-        raise typer.Exit
 
 
 @app.command()
@@ -66,7 +79,9 @@ def evaluate(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
-    attacks: Annotated[str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")] = None,
+    attacks: Annotated[
+        str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")
+    ] = None,
     eps: Annotated[str | None, typer.Option(help="Budgets, comma-separated: 1/255, 0.01, 10HU.")] = None,
     norm: Norm = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; must not exist yet.")] = None,
@@ -237,33 +252,23 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Entry point: a user's mistake is one line on standard error and exit code 2."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
     try:
-        sys.exit(app(arguments, standalone_mode=False))
-    except click.ClickException as error:
-        _fail(f"{error.format_message()} (see medrobust --help)")
-    except (click.Abort, KeyboardInterrupt):
-        _say("stopped")
-        sys.exit(130)
+        app(arguments)
     except MedrobustError as error:
-        if debug:
+        if len(arguments) < len(sys.argv) - 1:
             raise
-        _fail(str(error))
+        _say("error: " + " ".join(str(error).split()))
+        sys.exit(2)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     """A warning of ours as one line; those of libraries are for developers."""
     if issubclass(category, MedrobustWarning):
         _say(f"warning: {message}")
-
-
-def _fail(message: str) -> NoReturn:
-    _say("error: " + " ".join(message.split()))
-    sys.exit(2)
 
 
 def _say(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from medrobust.attacks import IterativeAttack, make_attack
 from medrobust.budget import Budget
 from medrobust.data import Dataset, DatasetInfo, DataOptions, open_dataset
-from medrobust.errors import InputError, unknown
+from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
 from medrobust.models import load_model
 from medrobust.run import Run, evaluate
@@ -25,6 +26,7 @@ from medrobust.victim import Victim
 
 EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED = "embedded"
+RANDOM_WITHOUT_WEIGHTS = ("timm", "torchvision", "smp")
 
 
 class _Section(BaseModel):
@@ -74,6 +76,13 @@ class ThreatConfig(_Section):
     def _one_or_more(cls, value: object) -> object:
         return value if isinstance(value, list) else [value]
 
+    @field_validator("eps")
+    @classmethod
+    def _readable(cls, value: list[str | float]) -> list[str | float]:
+        for eps in value:
+            Budget.parse(eps)
+        return value
+
     def threats(self, unit: str) -> list[Threat]:
         """One threat per eps, for data of that unit."""
         quantum = None if self.quantum is None else Budget.parse(self.quantum).in_unit(unit)
@@ -113,7 +122,9 @@ class RunConfig(_Section):
         if isinstance(value, list):
             for name in value:
                 if value.count(name) > 1:
-                    raise ValueError(f"{name!r} is given twice; give each its own label: label: {{attack: {name}}}")
+                    raise ValueError(
+                        f"{name!r} is given twice; give each its own label: label: {{attack: {name}}}"
+                    )
             return {name: {} for name in value}
         if isinstance(value, dict):
             return {label: {} if options is None else options for label, options in value.items()}
@@ -174,7 +185,9 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
         dataset = open_dataset(path, config.data.options(config.skip_bad))
         source = path if config.model.source == EMBEDDED else config.model.source
         if not path.startswith(EMBEDDED) and config.model.source == EMBEDDED:
-            raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
+            raise InputError(
+                "give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)"
+            )
         yield Part(dataset, _victim(dataset.info, config, source), source)
 
 
@@ -255,6 +268,12 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
         spatial_dims=info.spatial_dims,
     )
     settings = config.model
+    if settings.weights is None and source.partition(":")[0] in RANDOM_WITHOUT_WEIGHTS:
+        warnings.warn(
+            f"{source} without --weights is untrained: its figures say nothing",
+            MedrobustWarning,
+            stacklevel=2,
+        )
     bounds = info.bounds if settings.bounds is None else settings.bounds
     task = task_for(info, settings.success_dice)
     return Victim(model.to(_device(config.device)), task, bounds, settings.mean, settings.std)
@@ -310,5 +329,11 @@ def _describe(error: pydantic.ValidationError) -> str:
         parent = RunConfig
         for key in first["loc"][:-1]:
             parent = parent.model_fields[str(key)].annotation  # type: ignore[assignment]
-        return str(unknown("field", field, (".".join([*map(str, first["loc"][:-1]), n]) for n in parent.model_fields)))
+        return str(
+            unknown(
+                "field", field, (".".join([*map(str, first["loc"][:-1]), n]) for n in parent.model_fields)
+            )
+        )
+    if first["type"] == "value_error":
+        return f"{field}: {first['ctx']['error']}"
     return f"{field}: {first['msg']}, got {first['input']!r}"

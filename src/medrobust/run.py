@@ -176,7 +176,13 @@ def evaluate(
         task=task.name,
         attacks={label: attack.describe() for label, attack in attacks.items()},
         threats=[
-            {"norm": t.norm, "eps": t.eps, "unit": dataset.info.unit, "masked": t.mask is not None, "quantum": t.quantum}
+            {
+                "norm": t.norm,
+                "eps": t.eps,
+                "unit": dataset.info.unit,
+                "masked": t.mask is not None,
+                "quantum": t.quantum,
+            }
             for t in threats
         ],
         success_dice=task.success_dice if isinstance(task, Segmentation) else None,

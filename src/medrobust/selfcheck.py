@@ -35,7 +35,11 @@ def findings() -> Iterator[Finding]:
     yield Finding("cache folder", True, str(cache_folder()))
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        yield Finding(f"extra {extra}", True, "installed" if there else f"not installed: pip install 'medrobust[{extra}]'")
+        yield Finding(
+            f"extra {extra}",
+            True,
+            "installed" if there else f"not installed: pip install 'medrobust[{extra}]'",
+        )
     yield from _self_check()
 
 
@@ -58,10 +62,19 @@ def _self_check() -> Iterator[Finding]:
     for name, attack in {"PGD": PGD(), "SMIA": SMIA()}.items():
         result = attack(victim, images, truth, threat)
         largest = float(result.delta.abs().max())
-        inside = largest <= threat.eps + 1e-6 and 0 <= float(result.adversarial.min()) <= float(result.adversarial.max()) <= 1
+        inside = (
+            largest <= threat.eps + 1e-6
+            and 0 <= float(result.adversarial.min()) <= float(result.adversarial.max()) <= 1
+        )
         rose = float((result.loss - clean_loss).mean())
-        yield Finding(f"{name} stays in the ball", inside, f"largest change {largest:.6f}, eps {threat.eps:.6f}")
+        yield Finding(
+            f"{name} stays in the ball", inside, f"largest change {largest:.6f}, eps {threat.eps:.6f}"
+        )
         yield Finding(f"{name} raises the loss", rose > 0, f"by {rose:.4f} on average")
     without = SMIA(a2=0, step_size=0.005)(victim, images, truth, threat).adversarial
     bim = BIM(step_size=0.005)(victim, images, truth, threat).adversarial
-    yield Finding("SMIA with a2=0 equals BIM", torch.equal(without, bim), "bit for bit" if torch.equal(without, bim) else "it differs")
+    yield Finding(
+        "SMIA with a2=0 equals BIM",
+        torch.equal(without, bim),
+        "bit for bit" if torch.equal(without, bim) else "it differs",
+    )

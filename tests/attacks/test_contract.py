@@ -53,16 +53,25 @@ class Case:
 
 def classifier(channels: int, outputs: int, dims: int = 2) -> Callable[[], nn.Module]:
     conv, norm, pool = (
-        (nn.Conv2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d, nn.AdaptiveAvgPool3d)
+        (nn.Conv2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d)
+        if dims == 2
+        else (nn.Conv3d, nn.BatchNorm3d, nn.AdaptiveAvgPool3d)
     )
     return lambda: nn.Sequential(
-        conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), pool(2), nn.Flatten(), nn.Linear(6 * 2**dims, outputs)
+        conv(channels, 6, 3, padding=1),
+        norm(6),
+        nn.Tanh(),
+        pool(2),
+        nn.Flatten(),
+        nn.Linear(6 * 2**dims, outputs),
     )
 
 
 def segmenter(channels: int, outputs: int, dims: int = 2) -> Callable[[], nn.Module]:
     conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
-    return lambda: nn.Sequential(conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), conv(6, outputs, 3, padding=1))
+    return lambda: nn.Sequential(
+        conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), conv(6, outputs, 3, padding=1)
+    )
 
 
 class HounsfieldScaled(nn.Module):
@@ -90,9 +99,17 @@ CASES = {
     "ordinal": Case(Classification(5, ordinal=True), classifier(1, 5), (4, 1, 8, 8), (), 5),
     "ordinal cumulative": Case(Classification(5, ordinal=True), classifier(1, 4), (4, 1, 8, 8), (), 5),
     "HU": Case(
-        Classification(3), lambda: HounsfieldScaled(classifier(1, 3)()), (3, 1, 8, 8), (), 3, (-1024.0, 3071.0), 20.0
+        Classification(3),
+        lambda: HounsfieldScaled(classifier(1, 3)()),
+        (3, 1, 8, 8),
+        (),
+        3,
+        (-1024.0, 3071.0),
+        20.0,
     ),
-    "float64": Case(Classification(3), lambda: classifier(1, 3)().double(), (3, 1, 8, 8), (), 3, dtype=torch.float64),
+    "float64": Case(
+        Classification(3), lambda: classifier(1, 3)().double(), (3, 1, 8, 8), (), 3, dtype=torch.float64
+    ),
     "float64 images, float32 model": Case(
         Classification(3), classifier(1, 3), (3, 1, 8, 8), (), 3, dtype=torch.float64
     ),
@@ -206,9 +223,14 @@ def test_same_result_alone_in_another_batch_and_order(case, attack):
     whole = attack(victim, images, truth, threat, seed=3, ids=ids).adversarial
     torch.manual_seed(999)  # somebody else's generator
     order = list(reversed(range(len(images))))
-    turned = attack(victim, images[order], truth[order], threat, seed=3, ids=[ids[k] for k in order]).adversarial
+    turned = attack(
+        victim, images[order], truth[order], threat, seed=3, ids=[ids[k] for k in order]
+    ).adversarial
     alone = torch.cat(
-        [attack(victim, images[k : k + 1], truth[k : k + 1], threat, seed=3, ids=[ids[k]]).adversarial for k in range(len(ids))]
+        [
+            attack(victim, images[k : k + 1], truth[k : k + 1], threat, seed=3, ids=[ids[k]]).adversarial
+            for k in range(len(ids))
+        ]
     )
     tolerance = 1e-6 * (case.bounds[1] - case.bounds[0])
     for other in (turned[order], alone):
@@ -353,7 +375,12 @@ def test_a_model_without_a_differentiable_path_is_told(attack):
             return (x.flatten(1)[:, :3].detach() > 0.5).float()
 
     with pytest.raises(InputError, match="differentiable path"):
-        attack(Victim(Stepped(), Classification(3)), torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), Threat(eps=0.1))
+        attack(
+            Victim(Stepped(), Classification(3)),
+            torch.rand(2, 1, 4, 4),
+            torch.tensor([0, 1]),
+            Threat(eps=0.1),
+        )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

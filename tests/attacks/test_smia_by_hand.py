@@ -70,7 +70,7 @@ def test_stabilization_at_the_start_on_paper():
 
 # --- a literal transcription, in NumPy, of every form of the objective -------------------------------------------
 
-TAPS = {sigma: np.exp(-np.array([-1.0, 0.0, 1.0]) ** 2 / (2 * sigma**2)) for sigma in (0.7, 1.0)}
+TAPS = {sigma: np.exp(-(np.array([-1.0, 0.0, 1.0]) ** 2) / (2 * sigma**2)) for sigma in (0.7, 1.0)}
 
 
 def smoothing_matrix(n: int, sigma: float) -> np.ndarray:
@@ -213,7 +213,11 @@ def test_a_hard_target_as_heavy_as_the_deviation_stands_still_and_warns():
 
 @pytest.mark.parametrize(
     "options",
-    [{"a2": 1.0, "through_target": False}, {"a2": 2.0, "variant": "released"}, {"divergence": "hard", "a2": 1.5}],
+    [
+        {"a2": 1.0, "through_target": False},
+        {"a2": 2.0, "variant": "released"},
+        {"divergence": "hard", "a2": 1.5},
+    ],
 )
 def test_warns_where_the_terms_cancel(options):
     with pytest.warns(MedrobustWarning, match="a2 < a1"):

@@ -99,6 +99,7 @@ def test_weights_of_the_users_own_need_no_training(quick, trainings, tmp_path):
     assert not trainings
 
 
+@pytest.mark.slow
 def test_two_at_once_leave_a_whole_cache(quick, trainings):
     code = (
         "from medrobust.models import embedded, load_embedded_model\n"

@@ -2,7 +2,15 @@
 
 from medrobust.evaluation.export import export_adversarial
 from medrobust.evaluation.measure import Campaign, Measured, hash_patient, measure
-from medrobust.evaluation.records import SCHEMA, SCHEMA_VERSION, GalleryAttack, GalleryImage, PartInfo, RunInfo, Skipped
+from medrobust.evaluation.records import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    GalleryAttack,
+    GalleryImage,
+    PartInfo,
+    RunInfo,
+    Skipped,
+)
 from medrobust.evaluation.storage import StoredRun, check_output_folder, read_run, save_run
 
 __all__ = [

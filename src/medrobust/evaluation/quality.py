@@ -37,7 +37,11 @@ def _ssim(clean: Tensor, adversarial: Tensor, width: float) -> Tensor:
         window = {"gaussian_kernel": False, "kernel_size": max(side, 1)}
     # one image at a time: the reduction of a single image comes without its batch axis
     values = structural_similarity_index_measure(
-        adversarial, clean, data_range=width, reduction="none", **window  # type: ignore[arg-type]
+        adversarial,
+        clean,
+        data_range=width,
+        reduction="none",
+        **window,  # type: ignore[arg-type]
     )
     assert isinstance(values, Tensor)
     return values.reshape(-1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pydantic
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from medrobust.errors import InputError
@@ -92,7 +92,9 @@ def read_run(folder: Path) -> StoredRun:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
     if info is None:
-        raise InputError(f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust")
+        raise InputError(
+            f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust"
+        )
     return StoredRun(_read_records(folder / RECORDS), info, _read_gallery(folder / GALLERY))
 
 
@@ -114,9 +116,10 @@ def _save_gallery(gallery: list[GalleryImage], path: Path) -> None:
         for place, made in enumerate(image.attacks):
             tensors |= _present(f"{number}.{place}", adversarial=made.adversarial, after=made.after)
     index = [
-        {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]} for i in gallery
+        {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]}
+        for i in gallery
     ]
-    save_file(tensors, path, metadata={"index": json.dumps(index)})
+    path.write_bytes(save(tensors, metadata={"index": json.dumps(index)}))
 
 
 def _present(prefix: str, **tensors: Tensor | None) -> dict[str, Tensor]:
@@ -141,7 +144,9 @@ def _read_gallery(path: Path) -> list[GalleryImage]:
                     clean=file.get_tensor(f"{number}.clean"),
                     attacks=[
                         GalleryAttack(
-                            *made, file.get_tensor(f"{number}.{place}.adversarial"), read(f"{number}.{place}.after")
+                            *made,
+                            file.get_tensor(f"{number}.{place}.adversarial"),
+                            read(f"{number}.{place}.after"),
                         )
                         for place, made in enumerate(entry["attacks"])
                     ],

@@ -69,8 +69,8 @@ def smp_model(name: str, wanted: Requirements) -> nn.Module:
     if architecture not in smp.MODEL_ARCHITECTURES_MAPPING:
         raise unknown("smp architecture", architecture, smp.MODEL_ARCHITECTURES_MAPPING)
     encoders = smp.encoders.get_encoder_names()
-    # "tu-" stands for any network of timm, too many to list
-    if encoder not in encoders and not encoder.startswith("tu-"):
+    # these prefixes stand for the networks of timm, too many to list
+    if encoder not in encoders and not encoder.startswith(("tu-", "timm-")):
         raise _unknown_model("smp encoder", encoder, encoders)
     _check_use(f"smp:{name}", wanted, dense=True)
     try:

@@ -10,6 +10,7 @@ import re
 import warnings
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from medrobust.evaluation.records import PartInfo
 from medrobust.report.numbers import format_eps, format_norm, plain
 from medrobust.report.table import Line, PartTable
 from medrobust.report.wording import metric_name
-from medrobust.statistics import CLEAN, WORST_CASE, main_metric
+from medrobust.statistics import CLEAN, WORST_CASE
 
 # Okabe and Ito's palette (Color Universal Design, 2008), the hues that hold on white; the page lightens them
 # for dark. Markers and dashes tell the lines apart without colour.
@@ -38,6 +39,8 @@ _STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": _INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "axes.edgecolor": _INK,
     "axes.labelcolor": _INK,
     "xtick.color": _INK,
@@ -52,18 +55,20 @@ _STYLE = {
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
     """The metric against eps for every attack and the worst case, with bands of their intervals, as SVG."""
-    series = _series(table, norm, main_metric(part.task))
+    series = _series(table, norm)
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{part.dataset.name} {part.model} {metric} {norm}"}):
         figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.add_subplot()
         bands = len(series) - 1 <= _BANDS
         for place, lines in enumerate(series):
             _draw(axes, lines, table.clean, metric, place, bands)
-        _label_ends(axes, series, metric)
         _ticks(axes, [line.eps for line in series[-1]], part.dataset.unit)
         drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
-        lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
+        lowest = min(
+            (value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0
+        )
         axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
+        _label_ends(axes, series, metric)
         axes.set_ylabel(metric_name(metric))
         axes.set_xlabel(f"eps ({format_norm(norm)})")
         axes.grid(axis="y")
@@ -72,7 +77,7 @@ def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
 
 def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
     """The figure in words, for those who do not see it."""
-    series = _series(table, norm, main_metric(part.task))
+    series = _series(table, norm)
     ends = "; ".join(f"{plain(lines[-1].attack)} {lines[-1][metric]}" for lines in series)
     eps = format_eps(series[-1][-1].eps, part.dataset.unit)
     return (
@@ -81,7 +86,7 @@ def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) 
     )
 
 
-def _series(table: PartTable, norm: str, main: str) -> list[list[Line]]:
+def _series(table: PartTable, norm: str) -> list[list[Line]]:
     """The lines of each attack by rising eps; the worst case last, unless it is that of one attack alone."""
     by_attack: dict[str, list[Line]] = {}
     for line in table.lines:
@@ -95,10 +100,9 @@ def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, b
     worst = lines[0].attack == WORST_CASE
     color = _INK if worst else SERIES[place % len(SERIES)]
     points = [line for line in [clean, *lines] if line[metric].value is not None]
-    eps = [line.eps for line in points]
     axes.plot(
-        eps,
-        [line[metric].value for line in points],
+        [line.eps for line in points],
+        [value for line in points if (value := line[metric].value) is not None],
         color=color,
         marker="s" if worst else _MARKERS[place % len(_MARKERS)],
         markersize=4 if worst else 5,
@@ -109,37 +113,53 @@ def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, b
         zorder=3 if worst else 4,
     )
     if worst or bands:
-        known = [(line.eps, line[metric].low, line[metric].high) for line in points if line[metric].low is not None]
+        known = [
+            (line.eps, cell.low, cell.high)
+            for line in points
+            if (cell := line[metric]).low is not None and cell.high is not None
+        ]
         if known:
-            axes.fill_between(*zip(*known, strict=True), color=color, alpha=0.12, linewidth=0)
+            eps, low, high = (np.array(values, float) for values in zip(*known, strict=True))
+            axes.fill_between(eps, low, high, color=color, alpha=0.12, linewidth=0)
 
 
 def _label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
     """Names at the ends of the lines, moved apart where they would overlap."""
-    ends = [(lines[-1][metric].value, place, lines[-1]) for place, lines in enumerate(series)]
-    ends = sorted(((value, place, line) for value, place, line in ends if value is not None), key=lambda end: end[:2])
-    gap = min(0.075, 1.0 / max(len(ends), 1))
+    low, high = axes.get_ylim()
+    ends = sorted(
+        (
+            ((value - low) / (high - low), place, lines[-1])
+            for place, lines in enumerate(series)
+            if (value := lines[-1][metric].value) is not None
+        ),
+        key=lambda end: end[:2],
+        reverse=True,
+    )
+    gap = min(0.07, 1 / max(len(ends), 1))
     heights: list[float] = []
-    for value, _, _ in ends:
-        heights.append(max(value, heights[-1] + gap) if heights else max(value, 0.0))
-    excess = max(heights[-1] - 1.0, 0.0) if heights else 0.0
-    for place in range(len(heights) - 1, -1, -1):
-        above = heights[place + 1] - gap if place + 1 < len(heights) else 1.0
-        heights[place] = min(heights[place], above) if excess else heights[place]
-    for (value, place, line), height in zip(ends, heights, strict=True):
+    for place, (end, _, _) in enumerate(ends):
+        room = gap * (len(ends) - 1 - place)  # for the names below
+        heights.append(max(min(end, heights[-1] - gap) if heights else end, room))
+    for (end, place, line), height in zip(ends, heights, strict=True):
         worst = line.attack == WORST_CASE
         color = _INK if worst else SERIES[place % len(SERIES)]
         axes.annotate(
             plain(line.attack, 22),
-            (line.eps, value),
-            xytext=(1.06, height),
-            textcoords=("axes fraction", "data"),
-            color=_INK,
+            (1.0, end),
+            xycoords="axes fraction",
+            xytext=(1.07, height),
+            textcoords="axes fraction",
             va="center",
             fontsize=9,
             fontweight="bold" if worst else "normal",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 5},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.8,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 5,
+            },
         )
 
 

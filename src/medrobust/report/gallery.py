@@ -61,17 +61,23 @@ class Entry:
     attacks: list[Attacked]
 
 
-def gallery_entries(images: list[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo) -> list[Entry]:
+def gallery_entries(
+    images: list[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo
+) -> list[Entry]:
     """The images of a part, with the answers that the records hold for them."""
     chosen = [image for image in images if image.part == name]
     indices = pl.Series([image.index for image in chosen], dtype=pl.Int64)
     rows = records.filter((pl.col("part") == name) & pl.col("index").is_in(indices.implode()))
-    by_key = {(row["index"], row["attack"], row["norm"], row["eps"]): row for row in rows.iter_rows(named=True)}
+    by_key = {
+        (row["index"], row["attack"], row["norm"], row["eps"]): row for row in rows.iter_rows(named=True)
+    }
     by_index = {row["index"]: row for row in by_key.values()}
     return [_entry(image, by_key, by_index.get(image.index, {}), part) for image in chosen]
 
 
-def _entry(image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo) -> Entry:
+def _entry(
+    image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo
+) -> Entry:
     answer = _answer(row, "before", part)
     title = f"Image {image.index}"
     clean = _picture(image.clean, part.dataset, f"{title}, clean: {answer}", image.truth, image.before)
@@ -97,7 +103,7 @@ def _attacked(image: GalleryImage, attack: GalleryAttack, row: dict[str, Any], p
 
 
 def amplification(attack: GalleryAttack, change: Tensor, dataset: DatasetInfo) -> int:
-    """A whole factor by which the largest possible change (L∞), or the largest made, nearly fills the greys."""
+    """The whole factor by which the largest change allowed (L∞), or made, nearly fills the greys."""
     largest = attack.eps if attack.norm == "linf" else float(change.abs().max())
     low, high = _window(dataset)
     return max(1, math.floor((high - low) / (2 * largest))) if largest > 0 else 1
@@ -118,7 +124,7 @@ def shown_as(image: GalleryImage, dataset: DatasetInfo) -> list[str]:
 
 
 def contoured(pixels: Pixels, truth: Tensor, answer: Tensor) -> Pixels:
-    """Borders between classes on `(H, W, 3)` pixels: of the truth solid and blue, of the answer dashed and orange.
+    """Borders between classes on `(H, W, 3)` pixels: the truth's solid blue, the answer's dashed orange.
 
     Class maps are (H, W), or (L, H, W) when every label is a mask of its own.
     """
@@ -143,7 +149,9 @@ def _borders(labels: Tensor, scale: int) -> NDArray[np.bool_]:
     return np.asarray(borders.any(0))
 
 
-def _picture(image: Tensor, dataset: DatasetInfo, alt: str, truth: Tensor | None, answer: Tensor | None) -> Picture:
+def _picture(
+    image: Tensor, dataset: DatasetInfo, alt: str, truth: Tensor | None, answer: Tensor | None
+) -> Picture:
     low, high = _window(dataset)
     pixels = _fit(_bytes((_channels(image.double()) - low) / (high - low)))
     if truth is not None and answer is not None:
@@ -201,11 +209,13 @@ def _truth(row: dict[str, Any], part: PartInfo) -> str:
     truth = row.get("truth")
     if part.task == "segmentation" or not truth:
         return ""
-    return _labels(truth, None, part) if part.task == "multilabel" else plain(class_name(part.dataset, truth[0]))
+    return (
+        _labels(truth, None, part) if part.task == "multilabel" else plain(class_name(part.dataset, truth[0]))
+    )
 
 
 def _answer(row: dict[str, Any], when: str, part: PartInfo) -> str:
-    """The model's answer: the class with its confidence, the labels found, or the mean Dice."""
+    """The class with its confidence, the labels found, or the mean Dice."""
     if part.task == "segmentation":
         return f"Dice {format_value(row.get(f'dice_{when}'))}"
     answer, scores = row.get(f"prediction_{when}"), row.get(f"scores_{when}")

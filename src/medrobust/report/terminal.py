@@ -31,12 +31,14 @@ def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
     shown: list[RenderableType] = []
     for name, part in info.parts.items():
         lines = part_table(summary, name)
+        if shown:
+            shown.append(Text())
         title = f"{plain(part.dataset.name)} · {plain(part.model)}"
         if lines is None:
             shown.append(Text(f"{title}: no image was evaluated", style="bold"))
             continue
-        shown += [Text(title, style="bold"), _table(lines, part), *_notes(lines, part), Text()]
-    return Group(*shown[:-1] if shown else [Text("the run has no part")])
+        shown += [Text(title, style="bold"), _table(lines, part), *_notes(lines, part)]
+    return Group(*shown)
 
 
 def _table(lines: PartTable, part: PartInfo) -> Table:

@@ -4,6 +4,8 @@ Images of one patient are alike, so an interval from resampled images is too nar
 Statist. Soc. B 69, 2007, 369-390: the cluster bootstrap). A resample is held as the number of times each
 cluster was drawn; every statistic here is a function of such multiplicities, so thousands of resamples are
 matrix products. Intervals are percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
+With few clusters these are too narrow: 95 % intervals of a mean cover about 93 % at 20 to 40 clusters, 94 to
+95 % at 100 (simulated; the tests repeat it).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import PartInfo, RunInfo
-from medrobust.statistics.conditions import Condition, conditions_of, images_of
+from medrobust.statistics.conditions import CLEAN, WORST_CASE, Condition, conditions_of, images_of
 from medrobust.statistics.metrics import Metric, metrics_of
 from medrobust.statistics.resampling import (
     bootstrap,
@@ -62,9 +62,13 @@ def summarise(
         One row per part, condition and metric; columns as `SUMMARY_SCHEMA`.
 
     Raises:
-        InputError: if `resamples` or `confidence` is out of range.
+        InputError: if `resamples` or `confidence` is out of range, or an attack is labelled "clean" or
+            "worst case".
     """
     check_resampling(resamples, confidence)
+    for taken in (CLEAN, WORST_CASE):
+        if taken in records["attack"]:
+            raise InputError(f"an attack is labelled {taken!r}, which means something else here: rename it")
     rows: list[dict[str, object]] = []
     for name, part in info.parts.items():
         of_part = records.filter(pl.col("part") == name)
@@ -98,7 +102,7 @@ def _part_rows(
 
     statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
     draws = iter(bootstrap(statistics, clusters.count, resamples, seed).T)
-    rows = []
+    rows: list[dict[str, object]] = []
     for condition, metric, codes in figures:
         drawn = None if metric.statistic is None else next(draws)
         of_metric = int(np.count_nonzero(np.bincount(codes[metric.used])))

@@ -70,4 +70,4 @@ def _kappa(sums: Columns) -> Columns:
     n, t, p, squares, distance = sums.T
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = squares - 2 * t * p / n
-        return 1 - distance / np.where(expected > 0, expected, np.nan)
+        return np.asarray(1 - distance / np.where(expected > 0, expected, np.nan))

@@ -33,7 +33,9 @@ class Segmentation(Task):
         success_dice: float = 0.5,
     ) -> None:
         if classes < (1 if multilabel else 2):
-            raise InputError(f"segmentation needs at least 2 classes with the background (1 label), got {classes}")
+            raise InputError(
+                f"segmentation needs at least 2 classes with the background (1 label), got {classes}"
+            )
         if not 0 < success_dice <= 1:
             raise InputError(f"success_dice must be in (0, 1], got {success_dice}")
         self.name = "segmentation"

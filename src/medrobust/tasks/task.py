@@ -77,7 +77,11 @@ class Task(ABC):
         return position_mean(-picked, used)
 
     def consistency(
-        self, outputs: Tensor, target_outputs: Tensor, divergence: Divergence = "kl", used: Tensor | None = None
+        self,
+        outputs: Tensor,
+        target_outputs: Tensor,
+        divergence: Divergence = "kl",
+        used: Tensor | None = None,
     ) -> Tensor:
         """How far the prediction is from a target prediction, `(B,)`, mean over positions.
 
@@ -146,4 +150,6 @@ def check_truth_range(truth: Tensor, classes: int, ignore_index: int | None) -> 
         inside |= truth == ignore_index
     if not bool(inside.all()):
         bad = int(truth[~inside].flatten()[0])
-        raise InputError(f"truth holds label {bad}; with classes={classes} labels run from 0 to {classes - 1}")
+        raise InputError(
+            f"truth holds label {bad}; with classes={classes} labels run from 0 to {classes - 1}"
+        )

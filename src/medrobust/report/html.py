@@ -1,0 +1,206 @@
+"""The report of a run: one HTML page that needs nothing else, no network and no script."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import polars as pl
+import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from medrobust.errors import InputError
+from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
+from medrobust.report import wording
+from medrobust.report.figures import curve_description, curve_svg
+from medrobust.report.gallery import Entry, gallery_entries, shown_as
+from medrobust.report.numbers import (
+    counted,
+    format_change,
+    format_interval,
+    format_norm,
+    format_value,
+    plain,
+)
+from medrobust.report.table import PartTable, part_table, worst_of
+from medrobust.statistics import WORST_CASE, answer_metrics, compare_attacks, main_metric, summarise
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A curve, what it shows in words, and its caption."""
+
+    svg: Markup
+    description: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of SMIA against PGD."""
+
+    budget: str
+    first: str
+    second: str
+    difference: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page tells about one part; `table` is None when no image was evaluated."""
+
+    anchor: str
+    part: PartInfo
+    table: PartTable | None
+    answer: list[str]
+    figures: list[Figure]
+    comparisons: list[Comparison]
+    gallery: list[Entry]
+    shown_as: list[str]
+
+
+def write_report(
+    records: pl.DataFrame,
+    info: RunInfo,
+    gallery: Sequence[GalleryImage],
+    path: str | os.PathLike[str],
+    *,
+    summary: pl.DataFrame | None = None,
+) -> None:
+    """Write the report of a run as one self-contained HTML file.
+
+    Neither sample ids, patients nor file names of images enter the page: an image is named by its place.
+
+    Args:
+        records: rows as `medrobust.evaluation.records.SCHEMA`.
+        info: the run.
+        gallery: images to show; may be empty.
+        path: the file; it appears whole or not at all, and replaces an older one.
+        summary: what `medrobust.statistics.summarise` gave for these records; computed when not given.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    page = render(records, info, list(gallery), summarise(records, info) if summary is None else summary)
+    target = Path(path)
+    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        half.write_text(page, encoding="utf-8")
+        half.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: the report cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            half.unlink()
+
+
+def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
+    """The page as text."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "plain": plain,
+        "value": format_value,
+        "change": format_change,
+        "norm": format_norm,
+        "counted": counted,
+        "metric": wording.metric_name,
+    }
+    environment.tests["worst"] = lambda line: line.attack == WORST_CASE
+    source = resources.files("medrobust.report").joinpath("template.html.j2").read_text(encoding="utf-8")
+    sections = [
+        _section(f"part-{place}", name, records, info, gallery, summary)
+        for place, name in enumerate(info.parts, 1)
+    ]
+    return environment.from_string(source).render(
+        info=info,
+        sections=sections,
+        config=_config_text(info),
+        words=wording,
+        main_metric=main_metric,
+        answer_metrics=answer_metrics,
+        worst_of=worst_of,
+    )
+
+
+def _section(
+    anchor: str,
+    name: str,
+    records: pl.DataFrame,
+    info: RunInfo,
+    gallery: list[GalleryImage],
+    summary: pl.DataFrame,
+) -> Section:
+    part, table = info.parts[name], part_table(summary, name)
+    if table is None:
+        return Section(anchor, part, None, [], [], [], [], [])
+    compared = _smia_against_pgd(records, info, name, table)
+    images = [image for image in gallery if image.part == name]
+    return Section(
+        anchor,
+        part,
+        table,
+        wording.answer(table, part, compared),
+        _figures(table, part),
+        [_comparison(row, part) for frame in compared for row in frame.iter_rows(named=True)],
+        gallery_entries(images, records, name, part),
+        shown_as(images[0], part.dataset) if images else [],
+    )
+
+
+def _smia_against_pgd(
+    records: pl.DataFrame, info: RunInfo, name: str, table: PartTable
+) -> list[pl.DataFrame]:
+    """Every SMIA of a part against every PGD of it, paired."""
+    part = info.parts[name]
+    ran = dict.fromkeys(line.attack for line in table.lines if line.attack != WORST_CASE)
+    kinds = {
+        kind: [label for label in ran if wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")
+    }
+    return [
+        compare_attacks(records, info, name, smia, pgd, confidence=table.confidence)
+        for smia in kinds["smia"]
+        for pgd in kinds["pgd"]
+    ]
+
+
+def _comparison(row: dict[str, object], part: PartInfo) -> Comparison:
+    difference, low, high = (
+        value if isinstance(value, float) else None for value in (row["difference"], row["low"], row["high"])
+    )
+    eps = row["eps"] if isinstance(row["eps"], float) else 0.0
+    return Comparison(
+        wording.budget_text(str(row["norm"]), eps, part),
+        plain(str(row["first"]), 40),
+        plain(str(row["second"]), 40),
+        f"{format_value(difference, 3)} {format_interval(low, high, 3)}".strip(),
+        wording.short_verdict(row),
+    )
+
+
+def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
+    found = []
+    for norm in table.norms:
+        for metric in answer_metrics(part.task):
+            if table.clean[metric].value is None:
+                continue
+            caption = f"{wording.metric_name(metric)} against eps ({format_norm(norm)})"
+            svg = Markup(curve_svg(table, part, metric, norm))  # noqa: S704 – matplotlib escapes its text
+            found.append(Figure(svg, curve_description(table, part, metric, norm), caption))
+    return found
+
+
+def _config_text(info: RunInfo) -> str | None:
+    """The configuration as YAML, whatever values it holds; None when there is none."""
+    if info.config is None:
+        return None
+    plain_values = json.loads(json.dumps(info.config, default=str))
+    return yaml.safe_dump(plain_values, sort_keys=False, allow_unicode=True).strip()

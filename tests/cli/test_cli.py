@@ -1,0 +1,330 @@
+"""The command line by its entry point: what a user types, what they see, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import medrobust as mr
+from medrobust import cli
+from medrobust.config import RunConfig, read_config
+from medrobust.errors import InputError
+
+MODEL = """
+import torch
+from torch import nn
+
+def make(outputs, channels):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, outputs))
+
+def nan(outputs, channels):
+    model = make(outputs, channels)
+    model[2].bias.data[:] = float("nan")
+    return nn.Sequential(model)
+"""
+
+
+@pytest.fixture
+def medrobust(capsys, monkeypatch, tmp_path):
+    """Runs a command in a folder of its own; gives exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["medrobust", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A small MedMNIST file, a user's model and its weights."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, size in (("train", 6), ("val", 4), ("test", 10)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (size, 28, 28), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(size) % 2)[:, None].astype(np.uint8)
+    np.savez(tmp_path / "toymnist.npz", **arrays)
+    (tmp_path / "mymodel.py").write_text(MODEL)
+    return tmp_path
+
+
+DATA = ("--data", "toymnist.npz", "--model", "python:mymodel:make")
+
+
+def test_the_main_job_on_ones_own_data(medrobust, folder):
+    code, out, err = medrobust(
+        "evaluate", *DATA, "--attacks", "fgsm,pgd,smia", "--eps", "1/255,4/255", "--out", "runs/toy"
+    )
+    assert code == 0
+    assert "report: runs/toy/report.html" in err
+    for word in ("clean", "fgsm", "pgd", "smia", "worst case", "4/255", "accuracy"):
+        assert word in out
+    records = pl.read_parquet("runs/toy/records.parquet")
+    assert records.height == 10 * 3 * 2
+    assert sorted(records["eps"].unique()) == [1 / 255, 4 / 255]
+
+    Path("runs/toy/report.html").unlink()
+    code, again, err = medrobust("report", "runs/toy")
+    assert (code, again) == (0, out)
+    assert Path("runs/toy/report.html").exists()
+
+
+def test_everything_in_a_file_and_the_line_over_it(medrobust, folder):
+    Path("run.yaml").write_text(
+        "data: {path: toymnist.npz, limit: 4}\nmodel: python:mymodel:make\nattacks:\n  mine: {attack: pgd, steps: 2}\n"
+        "threat: {norm: l2, eps: 0.5}\nseed: 3\nout: runs/file\n"
+    )
+    assert medrobust("evaluate", "run.yaml")[0] == 0
+    run = mr.load_run("runs/file")
+    (part,) = run.info.parts.values()
+    assert run.info.seed == 3
+    assert part.attacks["mine"]["steps"] == 2
+    assert run.records["norm"].unique().to_list() == ["l2"]
+    assert run.records.height == 4
+    assert medrobust("evaluate", "run.yaml", "--eps", "0.25", "--out", "runs/line", "--seed", 4)[0] == 0
+    run = mr.load_run("runs/line")
+    assert (run.info.seed, run.records["eps"].unique().to_list()) == (4, [0.25])
+
+
+@pytest.mark.filterwarnings("always::medrobust.errors.MedrobustWarning")
+def test_weights_of_a_timm_model(medrobust, folder):
+    model = mr.load_model("timm:resnet10t", outputs=2, channels=1, task="classification")
+    save_file(model.state_dict(), "w.safetensors")
+    code, _, err = medrobust(
+        "evaluate", "--data", "toymnist.npz", "--model", "timm:resnet10t", "--weights", "w.safetensors",
+        "--attacks", "fgsm", "--eps", "1/255", "--limit", 2, "--out", "r",
+    )  # fmt: skip
+    assert (code, "untrained" in err) == (0, False)
+    code, _, err = medrobust(
+        "evaluate", "--data", "toymnist.npz", "--model", "timm:resnet10t", "--attacks", "fgsm", "--eps", "1/255",
+        "--limit", 2, "--out", "r2",
+    )  # fmt: skip
+    assert code == 0
+    assert "warning: timm:resnet10t without --weights is untrained" in err
+
+
+def test_attack_writes_images_that_stay_adversarial(medrobust, folder):
+    code, _, err = medrobust("attack", *DATA, "--attack", "smia", "--eps", "4/255", "--out", "adversarial")
+    assert code == 0
+    with Path("adversarial/manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    images = np.load("toymnist.npz")["test_images"]
+    for row in rows:
+        saved = np.asarray(Image.open(Path("adversarial") / row["file"]))
+        change = np.abs(saved.astype(int) - images[int(row["index"])].astype(int))
+        assert 0 < change.max() <= 4
+        assert float(row["linf"]) == pytest.approx(change.max() / 255, abs=1e-6)
+    # the manifest tells of the files as a fresh model reads them
+    model = mr.load_model("python:mymodel:make", outputs=2, channels=1, task="classification")
+    first = torch.from_numpy(np.asarray(Image.open(Path("adversarial") / rows[0]["file"])) / 255).float()
+    answer = int(mr.Victim(model, mr.Classification(2))(first[None, None]).argmax())
+    assert (rows[0]["right_after"] == "True") == (answer == 0)
+    assert f"{sum(r['right_before'] == 'True' for r in rows)} answered right before" in err
+
+
+def test_attack_writes_volumes_as_npy(medrobust, folder):
+    volumes = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 28), dtype=np.uint8)
+    arrays = {f"{s}_images": volumes for s in ("train", "val", "test")}
+    np.savez(
+        "toymnist3d.npz",
+        **arrays,
+        **{f"{s}_labels": np.array([[0], [1], [0]]) for s in ("train", "val", "test")},
+    )
+    Path("volume_model.py").write_text(MODEL.replace("AdaptiveAvgPool2d(4)", "AdaptiveAvgPool3d((1, 4, 4))"))
+    code, _, _ = medrobust(
+        "attack",
+        "--data",
+        "toymnist3d.npz",
+        "--model",
+        "python:volume_model:make",
+        "--attack",
+        "bim",
+        "--out",
+        "a",
+    )
+    assert code == 0
+    saved = np.load(next(Path("a").glob("*.npy")), allow_pickle=False)
+    assert (saved.shape, saved.dtype) == ((1, 28, 28, 28), np.float32)
+
+
+def test_one_bad_image_among_many(medrobust, tmp_path):
+    Path("mymodel.py").write_text(MODEL)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for k in range(3):
+            Image.fromarray(np.full((16, 16), 40 * k, np.uint8)).save(tmp_path / "pets" / name / f"{k}.png")
+    bad = tmp_path / "pets" / "dog" / "1.png"
+    bad.write_bytes(bad.read_bytes()[:50])
+    options = ("--data", "pets", "--model", "python:mymodel:make", "--attacks", "fgsm", "--eps", "1/255")
+    code, _, err = medrobust("evaluate", *options, "--out", "runs/a")
+    assert code == 2
+    assert "dog/1.png" in err
+    assert "--skip-bad" in err
+    assert not Path("runs").exists()
+    code, out, _ = medrobust("evaluate", *options, "--out", "runs/b", "--skip-bad")
+    assert code == 0
+    (part,) = mr.load_run("runs/b").info.parts.values()
+    assert (part.evaluated, [s.index for s in part.skipped]) == (5, [4])
+    assert "1 sample left out" in out
+    assert "dog/1.png" in Path("runs/b/run.json").read_text()
+
+
+BAD = [
+    (("--eps", "-1/255"), "eps '-1/255' must be finite and not negative"),
+    (("--eps", "4/0"), "eps '4/0' is not a finite number"),
+    (("--eps", "wide"), "eps 'wide' is not a budget: write 4/255, 0.01 or 10HU"),
+    (("--eps", "10HU"), "does not fit the data, whose unit is [0, 1]"),
+    (("--attacks", "smai"), "unknown attack 'smai': did you mean 'smia'?"),
+    (("--attacks", "pgd,pgd"), "'pgd' is given twice"),
+    (("--norm", "l7"), "threat.norm"),
+    (("--data", "nowhere.npz"), "nowhere.npz"),
+    (("--model", "tim:resnet18"), "tim"),
+    (("--model", "timm:resnet1888"), "resnet1888"),
+    (("--model", "python:nomodule:make"), "nomodule"),
+    (("--model", "python:mymodel:mak"), "mak"),
+    (("--weights", "none.safetensors"), "none.safetensors"),
+    (("--weights", "toymnist.npz"), "toymnist.npz"),
+    (("--weights", "other.safetensors"), "other.safetensors"),
+    (("--model", "python:mymodel:nan"), "NaN or infinite outputs for the clean image"),
+    (("--mean", "0.1,0.2,0.3"), "mean has 3 values, the images have 1 channel"),
+    (("--mean", "grey"), "--mean 'grey': expected numbers"),
+    (("--split", "tset"), "tset"),
+    (("--batch-size", "0"), "batch_size"),
+    (("--device", "quantum"), "device 'quantum' cannot be used"),
+    (("--seed", "x"), "seed"),
+    (("missing.yaml",), "missing.yaml cannot be read"),
+    (("tagged.yaml",), "tagged.yaml, line 1: not YAML"),
+    (("typo.yaml",), "typo.yaml: unknown field 'atacks': did you mean 'attacks'?"),
+    (("nested.yaml",), "nested.yaml: unknown field 'threat.epsilon': did you mean 'threat.eps'?"),
+    (("option.yaml",), "unknown option of attack smia 'a3': did you mean 'a"),
+    (("value.yaml",), "attack pgd: steps must be a whole number of at least 1, got 0"),
+    (("list.yaml",), "list.yaml: expected fields (name: value), found a list"),
+    (("data.yaml",), "unknown option of data 'reszie': did you mean 'resize'?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_is_one_line_and_exit_2(medrobust, folder, arguments, message):
+    Path("tagged.yaml").write_text("data: !!python/object/apply:os.system ['touch pwned']\n")
+    Path("typo.yaml").write_text("atacks: [pgd]\n")
+    Path("nested.yaml").write_text("threat: {epsilon: 0.1}\n")
+    Path("option.yaml").write_text("attacks: {smia: {a3: 1}}\n")
+    Path("value.yaml").write_text("attacks: {pgd: {steps: 0}}\n")
+    Path("list.yaml").write_text("- a\n")
+    Path("data.yaml").write_text("data: {path: toymnist.npz, reszie: 3}\nmodel: python:mymodel:make\n")
+    save_file({"weight": torch.zeros(3)}, "other.safetensors")
+    before = sorted(folder.rglob("*"))
+    defaults = {
+        "--data": "toymnist.npz", "--model": "python:mymodel:make", "--attacks": "fgsm", "--eps": "1/255",
+        "--out": "out",
+    }  # fmt: skip
+    line = [*arguments]
+    for option, value in defaults.items():
+        if option not in arguments and not (arguments[0].endswith(".yaml") and option != "--out"):
+            line += [option, value]
+    code, out, err = medrobust("evaluate", *line)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    if arguments[0] != "--seed":  # typer's own message of a wrong kind has its usage line above
+        assert len(err.strip().splitlines()) == 1
+    assert [p for p in sorted(folder.rglob("*")) if "__pycache__" not in p.parts] == before
+
+
+def test_an_output_folder_with_another_run_is_refused_before_any_work(medrobust, folder):
+    options = ("evaluate", *DATA, "--attacks", "fgsm", "--eps", "1/255", "--limit", 2, "--out", "out")
+    assert medrobust(*options)[0] == 0
+    before = Path("out/run.json").read_bytes()
+    code, _, err = medrobust(*options)
+    assert code == 2
+    assert "out holds another run" in err
+    assert Path("out/run.json").read_bytes() == before
+
+
+def test_an_unknown_command_and_no_run(medrobust, tmp_path):
+    code, _, err = medrobust("evaluat")
+    assert code == 2
+    assert "Did you mean 'evaluate'?" in err
+    code, _, err = medrobust("report", "nowhere")
+    assert (code, err) == (2, "error: nowhere is no run: it has no run.json\n")
+
+
+def test_debug_shows_where_it_happened(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["medrobust", "report", "nowhere", "--debug"])
+    with pytest.raises(InputError, match="no run"):
+        cli.main()
+
+
+def test_init_writes_the_defaults(medrobust, tmp_path):
+    assert medrobust("init")[0] == 0
+    written = read_config(Path("run.yaml"), {})
+    assert written == RunConfig()
+    code, _, err = medrobust("init")
+    assert code == 2
+    assert "run.yaml is there already" in err
+
+
+def test_every_commented_line_of_the_template_is_a_field(medrobust, tmp_path):
+    """Uncommented, the examples are a configuration that can be read."""
+    medrobust("init")
+    lines = []
+    for line in Path("run.yaml").read_text().splitlines():
+        head, _, rest = line.partition("# ")
+        lines.append(head + rest if head.strip() == "" and ": " in rest and not rest[0].isupper() else line)
+    Path("full.yaml").write_text("\n".join(lines).replace("out: runs/my-run", "out: x"))
+    full = read_config(Path("full.yaml"), {})
+    assert full.name == "my-run"
+    assert full.model.std == [0.229, 0.224, 0.225]
+    assert full.data.options(skip_bad=False).resize == 224
+    assert full.build_attacks()["smia-strong"].restarts == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("attacks", ["fgsm", "bim", "pgd", "mi", "smia", "arXiv:2103.05232", "through_target"]),
+        ("formats", ["medmnist", "csv_table", "image_folder", "image_masks"]),
+        ("models", ["timm", "torchvision", "smp", "python"]),
+        ("doctor", ["torch", "device", "SMIA with a2=0 equals BIM", "bit for bit"]),
+        ("--version", [mr.__version__]),
+    ],
+)
+def test_what_there_is(medrobust, command, words):
+    code, out, _ = medrobust(command)
+    assert code == 0
+    for word in words:
+        assert word in out
+
+
+def test_the_installed_program():
+    """By the installed script, as a user starts it, with no terminal and no home."""
+    program = Path(sys.executable).with_name("medrobust")
+    done = subprocess.run(
+        [program, "report", "nowhere"], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: nowhere is no run: it has no run.json\n"
+    assert done.stdout == ""
+
+
+def test_the_first_word_comes_fast():
+    """Help must not wait for PyTorch."""
+    code = "import sys; sys.argv = ['medrobust', '--help']\nfrom medrobust.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

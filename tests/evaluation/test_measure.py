@@ -1,0 +1,203 @@
+"""Evaluation: one record per image × attack × budget, right in every column, whatever the batch."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import medrobust as mr
+from medrobust.data import BadSampleError, DatasetInfo, InMemoryDataset, Sample
+from medrobust.errors import InputError
+from medrobust.evaluation import SCHEMA, hash_patient
+
+THREATS = [mr.Threat(eps=1 / 255), mr.Threat(eps=4 / 255)]
+ATTACKS = {"fgsm": mr.FGSM(), "smia": mr.SMIA(steps=3)}
+
+
+def dataset_of(images, truth, **info) -> InMemoryDataset:
+    described = {"name": "slices", "task": "ordinal", "classes": tuple("abcde"), "channels": 1, **info}
+    samples = [
+        Sample(f"s{k}", image, label, patient=f"patient {k // 4}")
+        for k, (image, label) in enumerate(zip(images, truth))
+    ]
+    return InMemoryDataset(DatasetInfo(**described), samples)
+
+
+@pytest.fixture(scope="module")
+def run(trained) -> mr.Run:
+    victim, images, truth = trained
+    return mr.evaluate(victim, dataset_of(images, truth), ATTACKS, THREATS, seed=5, batch_size=6)
+
+
+def test_one_row_each_in_the_documented_schema(run):
+    assert dict(run.records.schema) == {name: pl.Schema({name: kind})[name] for name, kind in SCHEMA.items()}
+    assert run.records.height == 16 * 2 * 2
+    assert run.records.group_by("id", "attack", "eps").len()["len"].unique().to_list() == [1]
+
+
+def test_columns_say_what_the_attack_itself_says(run, trained):
+    victim, images, truth = trained
+    ids = [f"s{k}" for k in range(16)]
+    result = ATTACKS["smia"](victim, images, truth, THREATS[1], 5, ids)
+    rows = run.records.filter((pl.col("attack") == "smia") & (pl.col("eps") == 4 / 255)).sort("index")
+    assert rows["success"].to_list() == result.success.tolist()
+    assert rows["loss_after"].to_list() == pytest.approx(result.loss.tolist(), abs=1e-3)
+    assert rows["prediction_after"].to_list() == [[k] for k in victim.task.predict(result.outputs).tolist()]
+    assert rows["truth"].to_list() == [[k] for k in truth.tolist()]
+    assert rows["right_before"].to_list() == [True] * 16
+    assert rows["linf"].to_list() == pytest.approx(result.delta.flatten(1).abs().amax(1).tolist(), abs=1e-6)
+    assert rows["l2"].to_list() == pytest.approx(result.delta.flatten(1).norm(dim=1).tolist(), rel=1e-3)
+    mse = result.delta.flatten(1).square().mean(1)
+    assert rows["psnr"].to_list() == pytest.approx((-10 * mse.log10()).tolist(), rel=1e-3)
+    assert sum(rows["scores_after"][0].to_list()) == pytest.approx(1)
+
+
+def test_patients_are_hashed(run):
+    assert run.records["patient"].n_unique() == 4
+    assert run.records["patient"][0] == hash_patient("patient 0")
+    assert "patient 0" not in str(run.records.to_dicts())
+
+
+def test_batch_size_changes_nothing_but_the_time(run, trained):
+    victim, images, truth = trained
+    other = mr.evaluate(victim, dataset_of(images, truth), ATTACKS, THREATS, seed=5, batch_size=1)
+    key = ["index", "attack", "eps"]
+    ours, theirs = (r.records.sort(key).drop("seconds") for r in (run, other))
+    assert ours["success"].to_list() == theirs["success"].to_list()
+    assert ours["loss_after"].to_list() == pytest.approx(theirs["loss_after"].to_list(), abs=1e-3)
+    assert ours["loss_before"].to_list() == pytest.approx(theirs["loss_before"].to_list(), abs=1e-5)
+
+
+def test_info_tells_what_was_done(run, trained):
+    victim, images, truth = trained
+    (part,) = run.info.parts.values()
+    assert part.attacks["smia"] == {"attack": "SMIA", **part.attacks["smia"]}
+    assert part.attacks["smia"]["steps"] == 3
+    assert part.threats[1] == {
+        "norm": "linf",
+        "eps": 4 / 255,
+        "unit": "[0, 1]",
+        "masked": False,
+        "quantum": None,
+    }
+    assert part.size == part.evaluated == 16
+    assert len(part.weights_sha256) == len(part.data_sha256) == 64
+    assert part.parameters == sum(p.numel() for p in victim.model.parameters())
+    other = dataset_of(images + 0.001, truth)
+    assert other.fingerprint() != part.data_sha256
+
+
+def test_images_of_several_sizes_and_volumes():
+    class Mean(nn.Module):
+        def forward(self, x):
+            mean = x.flatten(1).mean(1)
+            return torch.stack([mean, 1 - mean], 1)
+
+    sizes = [(1, 8, 8), (1, 8, 8), (1, 12, 9), (1, 8, 8)]
+    images = [torch.full(size, 0.6) for size in sizes]
+    run = mr.evaluate(
+        mr.Victim(Mean(), mr.Classification(2)),
+        dataset_of(images, torch.zeros(4).long(), classes=("x", "y"), task="classification"),
+        {"fgsm": mr.FGSM()},
+        [mr.Threat(eps=0.2)],
+    )
+    assert run.records["index"].to_list() == [0, 1, 2, 3]
+    assert run.records["success"].to_list() == [True] * 4
+    volumes = [torch.full((1, 12, 11, 13), 0.6)] * 2
+    run = mr.evaluate(
+        mr.Victim(Mean(), mr.Classification(2)),
+        dataset_of(volumes, torch.zeros(2).long(), classes=("x", "y"), task="classification", spatial_dims=3),
+        {"fgsm": mr.FGSM()},
+        [mr.Threat(eps=0.2)],
+    )
+    assert run.gallery[0].clean.shape == (1, 11, 13)
+
+
+def test_segmentation_rows_and_gallery():
+    model = nn.Conv2d(1, 3, 1)
+    images = torch.rand(3, 1, 16, 12)
+    truth = torch.randint(0, 3, (3, 16, 12))
+    data = dataset_of(images, truth, classes=("background", "a", "b"), task="segmentation")
+    victim = mr.Victim(model, mr.Segmentation(3))
+    run = mr.evaluate(victim, data, {"pgd": mr.PGD(steps=2)}, [mr.Threat(eps=0.1)], gallery=2)
+    expected = victim.task.image_metrics(victim(images), truth)
+    assert run.records["dice_before"].to_list() == pytest.approx(expected["dice"].tolist())
+    assert run.records["dice_by_class_before"][0].to_list() == pytest.approx(
+        expected["dice_by_class"][0].tolist()
+    )
+    assert run.records["scores_before"].is_null().all()
+    assert [image.index for image in run.gallery] == [0, 2]
+    assert torch.equal(run.gallery[1].truth, truth[2])
+    assert run.gallery[1].attacks[0].after.shape == (16, 12)
+
+
+class Unreadable(InMemoryDataset):
+    def __getitem__(self, index: int) -> Sample:
+        if index == 1:
+            raise BadSampleError("s1.png is truncated; replace it")
+        return super().__getitem__(index)
+
+
+def test_a_bad_sample_stops_or_is_listed(trained):
+    victim, images, truth = trained
+    good = dataset_of(images[:3], truth[:3])
+    bad = Unreadable(good.info, good.samples)
+    with pytest.raises(BadSampleError, match=r"s1.png is truncated.*--skip-bad"):
+        mr.evaluate(victim, bad, ATTACKS, THREATS)
+    run = mr.evaluate(victim, bad, ATTACKS, THREATS, skip_bad=True)
+    (part,) = run.info.parts.values()
+    assert (part.size, part.evaluated) == (3, 2)
+    assert [(s.index, s.reason) for s in part.skipped] == [(1, "s1.png is truncated; replace it")]
+    assert run.records["index"].unique().sort().to_list() == [0, 2]
+
+
+class NotANumber(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :2] / 0 * 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attacks": {}}, "at least one attack"),
+        ({"threats": []}, "at least one attack and one budget"),
+        ({"threats": [THREATS[0], THREATS[0]]}, "given twice"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"gallery": -1}, "gallery"),
+        ({"attacks": {"clean": mr.FGSM()}}, "labelled 'clean'"),
+        ({"attacks": {"t": mr.PGD(targeted=True)}}, "targeted"),
+    ],
+)
+def test_refuses_what_cannot_be_measured(trained, arguments, message):
+    victim, images, truth = trained
+    given = {"attacks": ATTACKS, "threats": THREATS, **arguments}
+    with pytest.raises(InputError, match=message):
+        mr.evaluate(victim, dataset_of(images, truth), **given)
+
+
+def test_refuses_nan_an_empty_set_and_wrong_ranges(trained):
+    victim, images, truth = trained
+    with pytest.raises(InputError, match="NaN or infinite outputs for the clean image 's0'"):
+        mr.evaluate(
+            mr.Victim(NotANumber(), mr.Classification(2)), dataset_of(images, truth * 0), ATTACKS, THREATS
+        )
+    with pytest.raises(InputError, match="is empty"):
+        mr.evaluate(victim, dataset_of([], []), ATTACKS, THREATS)
+    with pytest.raises(InputError, match="outside the bounds"):
+        mr.evaluate(victim, dataset_of(images * 255, truth), ATTACKS, THREATS)
+    with pytest.raises(InputError, match="label 7"):
+        mr.evaluate(victim, dataset_of(images, truth * 0 + 7), ATTACKS, THREATS)
+
+
+def test_nan_under_attack_is_told(trained):
+    class Fragile(nn.Module):
+        def forward(self, x):
+            z = x.flatten(1)[:, :2]
+            return torch.where(x.flatten(1).sum(1, keepdim=True) == 1.0, z, z * torch.nan)
+
+    image = torch.tensor([[[0.5, 0.5]]])
+    data = dataset_of([image], torch.tensor([0]), classes=("x", "y"))
+    with pytest.raises(InputError, match="gives NaN for image 's0'"):
+        mr.evaluate(mr.Victim(Fragile(), mr.Classification(2)), data, {"fgsm": mr.FGSM()}, THREATS)

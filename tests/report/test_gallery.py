@@ -1,0 +1,140 @@
+import base64
+import dataclasses
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+from synthetic_run import (
+    classifier_records,
+    frame,
+    gallery_images,
+    label_records,
+    part_info,
+    segmenter_records,
+)
+
+from medrobust.evaluation.records import GalleryAttack, GalleryImage
+from medrobust.report.gallery import contoured, gallery_entries, shown_as
+
+GRADES = part_info("ordinal", ["none", "mild", "moderate", "severe", "worst"])
+
+
+def pixels(picture) -> np.ndarray:
+    data = base64.b64decode(picture.source.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def one(clean, adversarial, *, norm="linf", eps=0.1, **dense) -> GalleryImage:
+    after = dense.pop("after", None)
+    return GalleryImage("p", 0, clean, [GalleryAttack("pgd", norm, eps, adversarial, after)], **dense)
+
+
+def test_the_images_are_shown_as_they_are():
+    clean = torch.tensor([[[0.0, 0.5], [1.0, 0.2]]])
+    entry = gallery_entries([one(clean, clean + 0)], frame([]), "p", GRADES)[0]
+    assert pixels(entry.clean).tolist() == [[0, 128], [255, 51]]
+
+
+def test_the_change_is_amplified_about_grey():
+    clean = torch.full((1, 1, 3), 0.5)
+    change = torch.tensor([[[0.0, 0.1, -0.1]]])
+    attacked = gallery_entries([one(clean, clean + change)], frame([]), "p", GRADES)[0].attacks[0]
+    assert attacked.factor == 5
+    assert pixels(attacked.difference).tolist() == [[128, 255, 0]]
+    assert "amplified 5 times" in attacked.difference.alt
+
+
+@pytest.mark.parametrize(("norm", "factor"), [("linf", 5), ("l2", 8)])
+def test_only_linf_bounds_a_pixel_beforehand(norm, factor):
+    clean = torch.full((1, 1, 2), 0.5)
+    image = one(clean, clean + 1 / 16, norm=norm)
+    assert gallery_entries([image], frame([]), "p", GRADES)[0].attacks[0].factor == factor
+
+
+def test_no_change_is_grey():
+    clean = torch.full((1, 2, 2), 0.5)
+    attacked = gallery_entries([one(clean, clean.clone(), norm="l2")], frame([]), "p", GRADES)[0].attacks[0]
+    assert (pixels(attacked.difference) == 128).all()
+
+
+def test_hounsfield_units_are_windowed():
+    part = part_info("ordinal", "abcde", unit="HU", bounds=(-1024.0, 3071.0))
+    clean = torch.tensor([[[-1350.0, -600.0, 150.0, 3000.0]]])
+    image = one(clean, clean + 10, eps=10.0)
+    entry = gallery_entries([image], frame([]), "p", part)[0]
+    assert pixels(entry.clean).tolist() == [[0, 128, 255, 255]]
+    assert entry.attacks[0].factor == 75
+    assert shown_as(image, part.dataset) == ["Shown in the lung window: level -600 HU, width 1500 HU."]
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(1, (64, 64)), (3, (64, 64, 3)), (4, (64, 64))])
+def test_channels(channels, shape):
+    images = gallery_images("p", images=1, channels=channels)
+    assert pixels(gallery_entries(images, frame([]), "p", GRADES)[0].clean).shape == shape
+    assert shown_as(images[0], GRADES.dataset) == (["Channel 1 of 4 is shown."] if channels == 4 else [])
+
+
+def test_large_images_are_reduced_and_it_is_said():
+    clean = torch.zeros(1, 1024, 700)
+    image = one(clean, clean)
+    assert pixels(gallery_entries([image], frame([]), "p", GRADES)[0].clean).shape == (512, 350)
+    assert "512 pixels" in shown_as(image, GRADES.dataset)[0]
+
+
+def test_answers_of_a_classifier_come_from_the_records():
+    records = classifier_records("p")
+    entry = gallery_entries(gallery_images("p", images=2), records, "p", GRADES)[1]
+    rows = records.filter((pl.col("index") == 1) & (pl.col("eps") == 4 / 255)).sort("attack")
+    before = rows.row(0, named=True)
+    name = GRADES.dataset.classes[before["prediction_before"][0]]
+    assert entry.answer == f"{name} ({max(before['scores_before']):.2f})"
+    assert entry.truth == "mild"
+    assert [attacked.right for attacked in entry.attacks] == rows["right_after"].to_list()
+
+
+def test_answers_of_a_multilabel_model_are_the_labels_found():
+    part = part_info("multilabel", ["mass", "edema", "nodule", "hernia"])
+    entry = gallery_entries(gallery_images("p", images=1), label_records("p"), "p", part)[0]
+    assert entry.answer == "no finding" or "(" in entry.answer
+
+
+def test_an_image_without_records_is_shown_all_the_same():
+    entry = gallery_entries(gallery_images("p", images=1), frame([]), "p", GRADES)[0]
+    assert entry.answer == "answer not recorded"
+    assert entry.right is None
+
+
+def test_segmentations_have_both_contours():
+    part = part_info("segmentation", "abcd")
+    entry = gallery_entries(gallery_images("p", images=1, dense=True), segmenter_records("p"), "p", part)[0]
+    shown = pixels(entry.attacks[1].adversarial).reshape(-1, 3)
+    assert len(shown) >= 320**2
+    for colour in ((86, 180, 233), (230, 159, 0)):
+        assert (shown == colour).all(1).any()
+    assert entry.answer.startswith("Dice 0.")
+
+
+def test_contours_follow_the_borders():
+    truth = torch.zeros(4, 4, dtype=torch.int64)
+    truth[:, 2:] = 1
+    found = contoured(np.zeros((4, 4, 3), np.uint8), truth, torch.zeros_like(truth))
+    blue = (found == (86, 180, 233)).all(2)
+    assert blue[:, 159:161].all()
+    assert blue.sum() == 2 * 320
+
+
+def test_contours_of_labels_that_overlap():
+    masks = torch.zeros(2, 4, 4, dtype=torch.int64)
+    masks[0, :, 2:], masks[1, 2:] = 1, 1
+    found = contoured(np.zeros((4, 4, 3), np.uint8), masks, torch.zeros_like(masks))
+    blue = (found == (86, 180, 233)).all(2)
+    assert blue[:, 159].all()
+    assert blue[159].all()
+
+
+def test_other_parts_are_left_out():
+    images = gallery_images("p", images=1) + gallery_images("q", images=2)
+    assert len(gallery_entries(images, frame([]), "q", dataclasses.replace(GRADES))) == 2

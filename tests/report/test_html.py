@@ -1,0 +1,199 @@
+import dataclasses
+import os
+import re
+from html.parser import HTMLParser
+
+import pytest
+from synthetic_run import (
+    classifier_records,
+    frame,
+    gallery_images,
+    label_records,
+    part_info,
+    run_info,
+)
+
+from medrobust.errors import InputError
+from medrobust.evaluation.records import Skipped
+from medrobust.report import write_report
+from medrobust.statistics import summarise
+
+HOSTILE = "<script>alert(1)</script>\"'$x_1$ ../../etc \u202eevil " + "ש" * 150 + "x" * 150
+
+
+class Outline(HTMLParser):
+    """What a browser would make of the page: tags, attributes, text, duplicate ids."""
+
+    void = frozenset({"meta", "img", "br", "path", "use"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def of(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(run.records, run.info, run.gallery, path)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def outline(page) -> Outline:
+    return Outline(page)
+
+
+def test_it_holds_what_it_should(outline):
+    for words in (
+        "On clean images the accuracy is 0.80 [0.72, 0.88]",
+        "One subject: the figures say nothing about other people.",
+        "2 samples left out",
+        "The attacker knows the model",
+        "Results by attack and budget",
+        "Dice by class",
+        "SMIA against PGD",
+        "no difference shown",
+        "change × 31",
+        "border of the prediction (dashed)",
+        "medrobust evaluate run.yaml",
+        "SHA-256 of the weights",
+        "No black-box attack",
+        "With 20 patients",
+    ):
+        assert words in outline.text, words
+
+
+def test_it_loads_nothing_and_runs_nothing(page, outline):
+    assert not outline.of("script")
+    assert not outline.of("link")
+    assert not outline.of("iframe")
+    sources = [
+        value
+        for _, attributes in outline.tags
+        for name, value in attributes.items()
+        if name in ("src", "href")
+    ]
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+    assert not re.search(r"url\((?!#)", page)
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
+
+
+def test_it_names_no_sample_patient_or_file(page):
+    for secret in ("secret", "jane", ".png:"):
+        assert secret not in page
+
+
+def test_it_reads_well_without_eyes(outline):
+    assert all(image["alt"] for image in outline.of("img"))
+    assert all(cell.get("scope") for cell in outline.of("th"))
+    assert len(outline.of("caption")) == len(outline.of("table"))
+    assert outline.of("html") == [{"lang": "en"}]
+    assert len(outline.of("h1")) == 1
+    ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labelled = [a["aria-labelledby"] for _, a in outline.tags if "aria-labelledby" in a]
+    assert set(labelled) <= set(ids)
+
+
+def test_the_same_run_gives_the_same_page(run, tmp_path):
+    for name in ("a", "b"):
+        write_report(run.records, run.info, run.gallery, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_summary_is_used_when_given(run, tmp_path):
+    summary = summarise(run.records, run.info, confidence=0.8, resamples=100)
+    write_report(run.records, run.info, [], tmp_path / "r.html", summary=summary)
+    assert "80 % bootstrap intervals" in (tmp_path / "r.html").read_text()
+
+
+def test_hostile_names_are_inert(tmp_path):
+    attacks = {
+        HOSTILE: {"attack": HOSTILE, "note": HOSTILE},
+        "smia": {"attack": "SMIA"},
+        "pgd": {"attack": "PGD"},
+    }
+    part = part_info(
+        "ordinal",
+        [HOSTILE + str(k) for k in range(5)],
+        name=HOSTILE,
+        notes=(HOSTILE,),
+        model=HOSTILE,
+        attacks=attacks,
+        skipped=[Skipped(1, HOSTILE)],
+    )
+    info = run_info({"p": part}, config={HOSTILE: HOSTILE}, device=HOSTILE, versions={HOSTILE: HOSTILE})
+    records = classifier_records("p", attacks=(HOSTILE, "smia", "pgd"), images=20)
+    path = tmp_path / "r.html"
+    write_report(records, info, gallery_images("p"), path)
+    page = path.read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "alert(1)" in Outline(page).text
+    assert "\u202e" not in page.split('aria-label="The configuration"')[0]
+    assert not Outline(page).of("script")
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "records"),
+    [
+        ("classification", ["healthy", "ill"], classifier_records("p", classes=2, patients=None)),
+        ("multilabel", ["mass", "edema", "nodule", "hernia"], label_records("p")),
+        ("classification", [], classifier_records("p", patients=1, attacks=("pgd",))),
+        ("classification", ["healthy", "ill"], classifier_records("p", classes=2, images=1)),
+    ],
+)
+def test_other_tasks_and_little_data(task, classes, records, tmp_path):
+    info = run_info({"p": part_info(task, classes)}, config=None)
+    write_report(records, info, gallery_images("p", images=1), tmp_path / "r.html")
+    text = Outline((tmp_path / "r.html").read_text()).text
+    assert "started from Python" in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def test_hounsfield_units(tmp_path):
+    part = part_info("classification", ["a", "b"], unit="HU", bounds=(-1024.0, 3071.0))
+    images = gallery_images("p", images=1, low=-1024, high=3071, eps=10.0)
+    write_report(
+        classifier_records("p", classes=2, budgets=(10.0,)),
+        run_info({"p": part}),
+        images,
+        tmp_path / "r.html",
+    )
+    text = Outline((tmp_path / "r.html").read_text()).text
+    assert "L∞ ≤ 10 HU" in text
+    assert "lung window" in text
+
+
+def test_no_image_evaluated(tmp_path):
+    write_report(frame([]), run_info({"p": part_info("ordinal", "abc")}), [], tmp_path / "r.html")
+    assert "No image was evaluated" in (tmp_path / "r.html").read_text()
+
+
+def test_an_older_report_stays_when_writing_fails(run, tmp_path, monkeypatch):
+    path = tmp_path / "r.html"
+    path.write_text("old")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(run.records, run.info, [], path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["r.html"]  # noqa: PTH208
+
+
+def test_a_folder_that_is_not_there(run, tmp_path):
+    with pytest.raises(InputError, match="cannot be written: No such file"):
+        write_report(run.records, dataclasses.replace(run.info), [], tmp_path / "no" / "r.html")

@@ -1,0 +1,292 @@
+import math
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from synthetic_run import (
+    answer_row,
+    classifier_records,
+    frame,
+    label_records,
+    part_info,
+    row,
+    run_info,
+    segmenter_records,
+    two_part_run,
+)
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_auroc,
+    multiclass_cohen_kappa,
+)
+
+from medrobust.errors import InputError
+from medrobust.statistics import SUMMARY_SCHEMA, summarise
+from medrobust.statistics.conditions import conditions_of
+from medrobust.statistics.metrics import metrics_of
+
+BINARY = run_info({"p": part_info("classification", ["healthy", "ill"])})
+
+
+def figure(summary: pl.DataFrame, attack: str, metric: str, eps: float | None = None) -> dict:
+    rows = summary.filter((pl.col("attack") == attack) & (pl.col("metric") == metric))
+    if eps is not None:
+        rows = rows.filter(pl.col("eps") == eps)
+    return rows.row(0, named=True)
+
+
+@pytest.fixture(scope="module")
+def by_hand() -> pl.DataFrame:
+    """Four images; clean 3 of 4 right; a leaves 2, b leaves 2, together they leave 1."""
+    answers = {"a": [0, 1, 1, 0], "b": [1, 0, 1, 0]}
+    truth, before = [0, 0, 1, 1], [0, 0, 1, 0]
+    rows = [
+        answer_row(
+            truth[i],
+            before[i],
+            after[i],
+            index=i,
+            attack=attack,
+            loss=float(truth[i] != after[i]),
+            patient="xxyy"[i],
+        )
+        for attack, after in answers.items()
+        for i in range(4)
+    ]
+    return summarise(frame(rows), BINARY)
+
+
+@pytest.mark.parametrize(
+    ("attack", "metric", "value", "n"),
+    [
+        ("clean", "accuracy", 3 / 4, 4),
+        ("a", "accuracy", 2 / 4, 4),
+        ("b", "accuracy", 2 / 4, 4),
+        ("worst case", "accuracy", 1 / 4, 4),
+        ("a", "drop of accuracy", 1 / 4, 4),
+        ("worst case", "drop of accuracy", 2 / 4, 4),
+        ("a", "success", 1 / 3, 3),
+        ("worst case", "success", 2 / 3, 3),
+        ("a", "linf", 1 / 255, 4),
+        ("a", "psnr", 40.0, 4),
+    ],
+)
+def test_by_hand(by_hand, attack, metric, value, n):
+    found = figure(by_hand, attack, metric)
+    assert found["value"] == pytest.approx(value)
+    assert found["n"] == n
+    assert (found["clusters"], found["resampled"]) == (2, "patients")
+    assert found["low"] <= value + 1e-6
+    assert value - 1e-6 <= found["high"]
+
+
+def test_columns_are_as_documented(by_hand):
+    assert by_hand.schema == pl.Schema(SUMMARY_SCHEMA)
+
+
+def test_classifier_figures_are_torchmetrics():
+    records = classifier_records("p")
+    summary = summarise(records, run_info({"p": part_info("ordinal", "abcde")}), resamples=50)
+    rows = records.filter((pl.col("attack") == "pgd") & (pl.col("eps") == 2 / 255)).sort("index")
+    truth, answer = (torch.tensor(rows[c].list.first().to_list()) for c in ("truth", "prediction_after"))
+    scores = torch.tensor(rows["scores_after"].to_list())
+    for metric, expected in {
+        "accuracy": multiclass_accuracy(answer, truth, 5, average="micro"),
+        "AUROC": multiclass_auroc(scores, truth, 5),
+        "quadratic-weighted kappa": multiclass_cohen_kappa(answer, truth, 5, weights="quadratic"),
+    }.items():
+        assert figure(summary, "pgd", metric, 2 / 255)["value"] == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "records"),
+    [
+        ("ordinal", classifier_records("p")),
+        ("multilabel", label_records("p")),
+        ("segmentation", segmenter_records("p")),
+    ],
+)
+def test_estimate_and_statistic_are_the_same_figure(task, records):
+    part = part_info(task, ["a", "b", "c", "d", "e"][: 4 if task == "multilabel" else 5])
+    for condition in conditions_of(records, part):
+        n = len(condition.rows)
+        for metric in metrics_of(condition, part, np.arange(n), n):
+            if metric.value is not None:
+                drawn = metric.statistic.draws(np.ones((n, 1), np.float32))
+                assert drawn == pytest.approx([metric.value], abs=1e-5), metric.name
+
+
+def test_multilabel_leaves_unknown_labels_out():
+    rows = [
+        row(
+            truth=[1, -1],
+            prediction_before=[1, 1],
+            prediction_after=[0, 1],
+            right_before=True,
+            right_after=False,
+        ),
+        row(
+            truth=[0, 1],
+            prediction_before=[0, 0],
+            prediction_after=[0, 0],
+            right_before=False,
+            right_after=False,
+            index=1,
+        ),
+    ]
+    summary = summarise(frame(rows), run_info({"p": part_info("multilabel", "ab")}))
+    assert figure(summary, "clean", "exact match")["value"] == 0.5
+    assert figure(summary, "clean", "label accuracy")["value"] == pytest.approx(2 / 3)
+    assert figure(summary, "pgd", "label accuracy")["value"] == pytest.approx(1 / 3)
+    assert figure(summary, "clean", "AUROC")["value"] is None
+
+
+def test_auroc_is_the_mean_over_classes_that_occur():
+    scores = [[0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.5, 0.4, 0.1], [0.55, 0.35, 0.1]]
+    rows = [
+        answer_row(truth, 0, 0, index=index, scores_before=scores[index], scores_after=scores[index])
+        for index, truth in enumerate([0, 1, 0, 1])
+    ]
+    summary = summarise(frame(rows), run_info({"p": part_info("classification", "abc")}))
+    # class 0 beats 3 of 4 pairs, so does class 1; class 2 does not occur
+    assert figure(summary, "clean", "AUROC")["value"] == pytest.approx(0.75)
+
+
+def test_auroc_is_null_when_only_one_class_occurs():
+    rows = [answer_row(0, 0, 1, index=i, scores_before=[0.9, 0.1], scores_after=[0.1, 0.9]) for i in range(3)]
+    found = figure(summarise(frame(rows), BINARY), "clean", "AUROC")
+    assert (found["value"], found["low"], found["n"]) == (None, None, 0)
+
+
+def test_success_is_null_when_nothing_was_right_before():
+    found = figure(
+        summarise(frame([answer_row(0, 1, 1, index=i) for i in range(3)]), BINARY), "pgd", "success"
+    )
+    assert (found["value"], found["low"], found["high"], found["n"]) == (None, None, None, 0)
+
+
+def test_one_image_has_no_interval():
+    found = figure(summarise(frame([answer_row(0, 0, 1)]), BINARY), "clean", "accuracy")
+    assert (found["value"], found["low"], found["high"]) == (1.0, None, None)
+
+
+def test_a_share_of_all_images_is_still_uncertain():
+    found = figure(
+        summarise(frame([answer_row(0, 0, 1, index=i) for i in range(30)]), BINARY), "pgd", "accuracy"
+    )
+    assert (found["value"], found["low"]) == (0.0, 0.0)
+    assert found["high"] == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+def test_one_patient_is_told_apart():
+    records = frame([answer_row(0, 0, i % 2, index=i, patient="only") for i in range(10)])
+    found = figure(summarise(records, BINARY), "pgd", "accuracy")
+    assert (found["resampled"], found["clusters"]) == ("images of one patient", 10)
+    assert found["low"] < found["high"]
+
+
+def test_success_of_a_targeted_attack_is_its_goal_and_of_the_worst_case_any_wrong_answer():
+    rows = [answer_row(0, 0, 1, index=0), answer_row(0, 0, 2, index=1)]
+    rows[1]["success"] = False  # the wrong answer, but not the wanted one
+    summary = summarise(frame(rows), BINARY)
+    assert figure(summary, "pgd", "success")["value"] == 0.5
+    assert figure(summary, "worst case", "success")["value"] == 1.0
+
+
+def test_psnr_of_unchanged_images_is_left_out():
+    rows = [answer_row(0, 0, 1, index=0, psnr=math.inf), answer_row(0, 0, 1, index=1, psnr=30.0)]
+    found = figure(summarise(frame(rows), BINARY), "pgd", "psnr")
+    assert (found["value"], found["n"]) == (30.0, 1)
+
+
+def test_segmentation_by_class():
+    records = segmenter_records("p")
+    summary = summarise(records, run_info({"p": part_info("segmentation", ["background", "a", "b", "c"])}))
+    clean = records.unique("index")
+    assert figure(summary, "clean", "dice")["value"] == pytest.approx(clean["dice_before"].mean())
+    fluid = np.array(clean["dice_by_class_before"].to_list())[:, 2]
+    found = figure(summary, "clean", "dice: c")
+    assert found["value"] == pytest.approx(np.nanmean(fluid))
+    assert found["n"] == int(np.isfinite(fluid).sum()) < 40
+    assert figure(summary, "pgd", "drop of dice", 4 / 255)["value"] > 0
+
+
+def test_all_conditions_see_the_same_resamples():
+    records = classifier_records("p", attacks=("pgd",))
+    twin = pl.concat([records, records.with_columns(attack=pl.lit("twin"))])
+    summary = summarise(twin, run_info({"p": part_info("ordinal", "abcde")}))
+    columns = ["eps", "metric", "value", "low", "high"]
+    both = [summary.filter(pl.col("attack") == label).select(columns) for label in ("pgd", "twin")]
+    assert both[0].equals(both[1])
+
+
+def test_the_seed_decides():
+    records, info = classifier_records("p"), run_info({"p": part_info("ordinal", "abcde")})
+    first, again, other = (summarise(records, info, resamples=100, seed=seed) for seed in (0, 0, 1))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_rows_may_come_in_any_order():
+    run = two_part_run()
+    shuffled = run.records.sample(fraction=1.0, shuffle=True, seed=0)
+    wanted, found = (
+        summarise(records, run.info).sort("part", "eps", "attack", "metric")
+        for records in (run.records, shuffled)
+    )
+    for column in ("value", "low", "high"):
+        assert found[column].to_numpy() == pytest.approx(wanted[column].to_numpy(), abs=1e-5, nan_ok=True)
+
+
+def test_no_records_give_an_empty_table():
+    summary = summarise(frame([]), BINARY)
+    assert summary.is_empty()
+    assert summary.schema == pl.Schema(SUMMARY_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resamples": 1}, "resamples must be at least 2"),
+        ({"confidence": 1.0}, "confidence must be between 0 and 1"),
+    ],
+)
+def test_bad_options(options, words):
+    with pytest.raises(InputError, match=words):
+        summarise(frame([answer_row(0, 0, 1)]), BINARY, **options)
+
+
+@pytest.mark.parametrize("label", ["clean", "worst case"])
+def test_labels_with_another_meaning(label):
+    with pytest.raises(InputError, match="rename it"):
+        summarise(frame([answer_row(0, 0, 1, attack=label)]), BINARY)
+
+
+@pytest.mark.slow
+def test_speed():
+    images, attacks, budgets = 10_000, 20, 4
+    n = images * attacks * budgets
+    rng = np.random.default_rng(0)
+    index = np.tile(np.arange(images), attacks * budgets)
+    records = pl.DataFrame(
+        {
+            "part": pl.repeat("p", n, eager=True),
+            "index": index,
+            "attack": np.repeat([f"a{k}" for k in range(attacks)], images * budgets),
+            "norm": pl.repeat("linf", n, eager=True),
+            "eps": np.tile(np.repeat(np.arange(1, budgets + 1) / 255, images), attacks),
+            "patient": (index % 5000).astype(str),
+            "right_before": index % 5 > 0,
+            "right_after": rng.random(n) < 0.5,
+            "dice_before": np.full(n, 0.9),
+            "dice_after": rng.random(n),
+        }
+        | {name: rng.random(n) for name in ("linf", "l2", "psnr", "ssim", "iou_before", "iou_after")}
+    )
+    missing = [pl.lit(None).alias(name) for name in frame([]).columns if name not in records.columns]
+    records = records.with_columns(missing).select(frame([]).columns).cast(dict(frame([]).schema))
+    started = time.perf_counter()
+    summarise(records, run_info({"p": part_info("segmentation", ["background", "a"])}))
+    assert time.perf_counter() - started < 10  # 2 s on two idle cores; the aim is 5
