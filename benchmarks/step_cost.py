@@ -60,9 +60,7 @@ def contenders(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, Run
         return lambda steps: attack(steps=steps, step_size=STEP, **options)(victim, images, truth, threat)
 
     def theirs_foolbox(steps: int) -> object:
-        attack = foolbox.attacks.LinfProjectedGradientDescentAttack(
-            abs_stepsize=STEP, steps=steps, random_start=False
-        )
+        attack = foolbox.attacks.LinfProjectedGradientDescentAttack(abs_stepsize=STEP, steps=steps, random_start=False)
         return attack(foolbox_model, images, truth, epsilons=EPS)
 
     return {
@@ -71,9 +69,9 @@ def contenders(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, Run
         "bare, constant target": bare(model, images, truth, through_target=False),
         "SMIA constant target": ours(mr.SMIA, a2=0.5, through_target=False),
         "PGD": ours(mr.PGD, random_start=False),
-        "torchattacks PGD": lambda steps: torchattacks.PGD(
-            model, eps=EPS, alpha=STEP, steps=steps, random_start=False
-        )(images, truth),
+        "torchattacks PGD": lambda steps: torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=steps, random_start=False)(
+            images, truth
+        ),
         "foolbox PGD": theirs_foolbox,
     }
 
@@ -110,9 +108,7 @@ def main() -> None:
     median = {name: statistics.median(times) for name, times in seconds.items()}
     print(f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, 8 x 3 x 128 x 128")
     for name, times in seconds.items():
-        print(
-            f"{name:26} {1e3 * median[name]:8.1f} ms a step  ({1e3 * min(times):.1f} to {1e3 * max(times):.1f})"
-        )
+        print(f"{name:26} {1e3 * median[name]:8.1f} ms a step  ({1e3 * min(times):.1f} to {1e3 * max(times):.1f})")
     for ours, other, goal in (
         ("SMIA", "bare, through the target", 1.03),
         ("SMIA constant target", "bare, constant target", 1.03),

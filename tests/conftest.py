@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from medrobust.data.embedded import open_embedded
 from medrobust.data import stack
+from medrobust.data.embedded import open_embedded
 from medrobust.tasks import Classification
 from medrobust.victim import Victim
 

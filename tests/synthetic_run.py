@@ -75,9 +75,7 @@ def run_info(parts: dict[str, PartInfo], **changes) -> RunInfo:
     return replace(info, **changes)
 
 
-def row(
-    part: str = "p", index: int = 0, attack: str = "pgd", eps: float = 1 / 255, **values
-) -> dict[str, object]:
+def row(part: str = "p", index: int = 0, attack: str = "pgd", eps: float = 1 / 255, **values) -> dict[str, object]:
     """A row of records; what is not given is null, but for the norm and the change."""
     base: dict[str, object] = dict.fromkeys(SCHEMA)
     base |= {
@@ -154,9 +152,7 @@ def classifier_records(
     return frame(rows)
 
 
-def label_records(
-    part: str = "findings", *, labels: int = 4, images: int = 60, seed: int = 1
-) -> pl.DataFrame:
+def label_records(part: str = "findings", *, labels: int = 4, images: int = 60, seed: int = 1) -> pl.DataFrame:
     """A multi-label classifier; some labels are unknown (−1)."""
     rng = np.random.default_rng(seed)
     truth = (rng.random((images, labels)) < 0.3).astype(int)
@@ -192,9 +188,7 @@ def label_records(
     return frame(rows)
 
 
-def segmenter_records(
-    part: str = "tissue", *, images: int = 40, classes: int = 3, seed: int = 2
-) -> pl.DataFrame:
+def segmenter_records(part: str = "tissue", *, images: int = 40, classes: int = 3, seed: int = 2) -> pl.DataFrame:
     """A segmenter; the last class is absent from every fifth image."""
     rng = np.random.default_rng(seed)
     rows = []

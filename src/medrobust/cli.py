@@ -24,13 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConfigFile = Annotated[
-    Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)
-]
+ConfigFile = Annotated[Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)]
 Data = Annotated[str | None, typer.Option(help="Path of the images, or `embedded`; see `medrobust formats`.")]
-DataFormat = Annotated[
-    str | None, typer.Option("--format", help="Format of the data; recognised when left out.")
-]
+DataFormat = Annotated[str | None, typer.Option("--format", help="Format of the data; recognised when left out.")]
 Split = Annotated[str | None, typer.Option(help="Part of the data: test, val, train.")]
 Resize = Annotated[int | None, typer.Option(help="Side in pixels to bring every image to.")]
 Limit = Annotated[int | None, typer.Option(help="At most so many images, spread over the set.")]
@@ -44,9 +40,7 @@ Norm = Annotated[str | None, typer.Option(help="linf or l2.")]
 Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")
-]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
 Name = Annotated[str | None, typer.Option(help="Of this run in tables and reports.")]
 
 
@@ -79,9 +73,7 @@ def evaluate(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
-    attacks: Annotated[
-        str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")
-    ] = None,
+    attacks: Annotated[str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budgets, comma-separated: 1/255, 0.01, 10HU.")] = None,
     norm: Norm = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; must not exist yet.")] = None,
@@ -265,7 +257,7 @@ def main() -> None:
         sys.exit(2)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """A warning of ours as one line; those of libraries are for developers."""
     if issubclass(category, MedrobustWarning):
         _say(f"warning: {message}")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medrobust.attacks import IterativeAttack, make_attack
 from medrobust.budget import Budget
-from medrobust.data import Dataset, DatasetInfo, DataOptions, open_dataset
+from medrobust.data import DataOptions, Dataset, DatasetInfo, open_dataset
 from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
 from medrobust.models import load_model
@@ -122,9 +122,7 @@ class RunConfig(_Section):
         if isinstance(value, list):
             for name in value:
                 if value.count(name) > 1:
-                    raise ValueError(
-                        f"{name!r} is given twice; give each its own label: label: {{attack: {name}}}"
-                    )
+                    raise ValueError(f"{name!r} is given twice; give each its own label: label: {{attack: {name}}}")
             return {name: {} for name in value}
         if isinstance(value, dict):
             return {label: {} if options is None else options for label, options in value.items()}
@@ -185,9 +183,7 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
         dataset = open_dataset(path, config.data.options(config.skip_bad))
         source = path if config.model.source == EMBEDDED else config.model.source
         if not path.startswith(EMBEDDED) and config.model.source == EMBEDDED:
-            raise InputError(
-                "give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)"
-            )
+            raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
         yield Part(dataset, _victim(dataset.info, config, source), source)
 
 
@@ -329,11 +325,7 @@ def _describe(error: pydantic.ValidationError) -> str:
         parent = RunConfig
         for key in first["loc"][:-1]:
             parent = parent.model_fields[str(key)].annotation  # type: ignore[assignment]
-        return str(
-            unknown(
-                "field", field, (".".join([*map(str, first["loc"][:-1]), n]) for n in parent.model_fields)
-            )
-        )
+        return str(unknown("field", field, (".".join([*map(str, first["loc"][:-1]), n]) for n in parent.model_fields)))
     if first["type"] == "value_error":
         return f"{field}: {first['ctx']['error']}"
     return f"{field}: {first['msg']}, got {first['input']!r}"

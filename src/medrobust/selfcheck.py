@@ -67,9 +67,7 @@ def _self_check() -> Iterator[Finding]:
             and 0 <= float(result.adversarial.min()) <= float(result.adversarial.max()) <= 1
         )
         rose = float((result.loss - clean_loss).mean())
-        yield Finding(
-            f"{name} stays in the ball", inside, f"largest change {largest:.6f}, eps {threat.eps:.6f}"
-        )
+        yield Finding(f"{name} stays in the ball", inside, f"largest change {largest:.6f}, eps {threat.eps:.6f}")
         yield Finding(f"{name} raises the loss", rose > 0, f"by {rose:.4f} on average")
     without = SMIA(a2=0, step_size=0.005)(victim, images, truth, threat).adversarial
     bim = BIM(step_size=0.005)(victim, images, truth, threat).adversarial

@@ -104,9 +104,7 @@ class Threat:
         if self.quantum is not None and clean.numel():
             position = (clean.double() - bounds[0]) / self.quantum
             if float((position - position.round()).abs().max()) > 1e-3:
-                raise InputError(
-                    f"images do not lie on the grid of quantum {self.quantum:g} from {bounds[0]:g}"
-                )
+                raise InputError(f"images do not lie on the grid of quantum {self.quantum:g} from {bounds[0]:g}")
 
     def _masked(self, clean: Tensor, moved: Tensor) -> Tensor:
         return moved if self.mask is None else torch.where(self._mask_like(clean), moved, clean)
@@ -138,6 +136,4 @@ def sample_generators(seed: int, ids: Sequence[object], purpose: str) -> list[to
 
 def _draw(draw: Callable[..., Tensor], clean: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Noise of the images' shape, each image's from its own generator, the same on every device."""
-    return torch.stack(
-        [draw(image.shape, generator=g) for image, g in zip(clean, generators, strict=True)]
-    ).to(clean)
+    return torch.stack([draw(image.shape, generator=g) for image, g in zip(clean, generators, strict=True)]).to(clean)

@@ -149,7 +149,7 @@ def _tensor_of(outputs: object) -> Tensor:
 def _range_hint(least: float, most: float, bounds: tuple[float, float]) -> str:
     if bounds[0] < 0:
         return ""
-    if -0.5 <= least and most <= 255:
+    if least >= -0.5 and most <= 255:
         return "; this looks like 8-bit values: divide by 255"
     if least <= -500:
         return "; this looks like Hounsfield units: give bounds=(-1024, 3071) or those of the scanner"

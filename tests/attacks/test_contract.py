@@ -69,9 +69,7 @@ def classifier(channels: int, outputs: int, dims: int = 2) -> Callable[[], nn.Mo
 
 def segmenter(channels: int, outputs: int, dims: int = 2) -> Callable[[], nn.Module]:
     conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
-    return lambda: nn.Sequential(
-        conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), conv(6, outputs, 3, padding=1)
-    )
+    return lambda: nn.Sequential(conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), conv(6, outputs, 3, padding=1))
 
 
 class HounsfieldScaled(nn.Module):
@@ -107,9 +105,7 @@ CASES = {
         (-1024.0, 3071.0),
         20.0,
     ),
-    "float64": Case(
-        Classification(3), lambda: classifier(1, 3)().double(), (3, 1, 8, 8), (), 3, dtype=torch.float64
-    ),
+    "float64": Case(Classification(3), lambda: classifier(1, 3)().double(), (3, 1, 8, 8), (), 3, dtype=torch.float64),
     "float64 images, float32 model": Case(
         Classification(3), classifier(1, 3), (3, 1, 8, 8), (), 3, dtype=torch.float64
     ),
@@ -118,9 +114,7 @@ CASES = {
     "segmentation": Case(Segmentation(3), segmenter(1, 3), (3, 1, 8, 9), (8, 9), 3),
     "segmentation ignored": Case(Segmentation(3, ignore_index=255), segmenter(1, 3), (3, 1, 8, 9), (8, 9), 3),
     "segmentation one logit": Case(Segmentation(2), segmenter(3, 1), (3, 3, 8, 9), (8, 9), 2),
-    "segmentation multi-label": Case(
-        Segmentation(2, multilabel=True), segmenter(1, 2), (3, 1, 8, 9), (2, 8, 9), 2
-    ),
+    "segmentation multi-label": Case(Segmentation(2, multilabel=True), segmenter(1, 2), (3, 1, 8, 9), (2, 8, 9), 2),
     "segmentation 3-D": Case(Segmentation(3), segmenter(1, 3, 3), (2, 1, 5, 6, 7), (5, 6, 7), 3),
     "flat volume": Case(Segmentation(2), segmenter(1, 2, 3), (2, 1, 1, 6, 7), (1, 6, 7), 2),
 }
@@ -223,9 +217,7 @@ def test_same_result_alone_in_another_batch_and_order(case, attack):
     whole = attack(victim, images, truth, threat, seed=3, ids=ids).adversarial
     torch.manual_seed(999)  # somebody else's generator
     order = list(reversed(range(len(images))))
-    turned = attack(
-        victim, images[order], truth[order], threat, seed=3, ids=[ids[k] for k in order]
-    ).adversarial
+    turned = attack(victim, images[order], truth[order], threat, seed=3, ids=[ids[k] for k in order]).adversarial
     alone = torch.cat(
         [
             attack(victim, images[k : k + 1], truth[k : k + 1], threat, seed=3, ids=[ids[k]]).adversarial

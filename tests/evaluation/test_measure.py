@@ -20,7 +20,7 @@ def dataset_of(images, truth, **info) -> InMemoryDataset:
     described = {"name": "slices", "task": "ordinal", "classes": tuple("abcde"), "channels": 1, **info}
     samples = [
         Sample(f"s{k}", image, label, patient=f"patient {k // 4}")
-        for k, (image, label) in enumerate(zip(images, truth))
+        for k, (image, label) in enumerate(zip(images, truth, strict=True))
     ]
     return InMemoryDataset(DatasetInfo(**described), samples)
 
@@ -124,9 +124,7 @@ def test_segmentation_rows_and_gallery():
     run = mr.evaluate(victim, data, {"pgd": mr.PGD(steps=2)}, [mr.Threat(eps=0.1)], gallery=2)
     expected = victim.task.image_metrics(victim(images), truth)
     assert run.records["dice_before"].to_list() == pytest.approx(expected["dice"].tolist())
-    assert run.records["dice_by_class_before"][0].to_list() == pytest.approx(
-        expected["dice_by_class"][0].tolist()
-    )
+    assert run.records["dice_by_class_before"][0].to_list() == pytest.approx(expected["dice_by_class"][0].tolist())
     assert run.records["scores_before"].is_null().all()
     assert [image.index for image in run.gallery] == [0, 2]
     assert torch.equal(run.gallery[1].truth, truth[2])
@@ -180,9 +178,7 @@ def test_refuses_what_cannot_be_measured(trained, arguments, message):
 def test_refuses_nan_an_empty_set_and_wrong_ranges(trained):
     victim, images, truth = trained
     with pytest.raises(InputError, match="NaN or infinite outputs for the clean image 's0'"):
-        mr.evaluate(
-            mr.Victim(NotANumber(), mr.Classification(2)), dataset_of(images, truth * 0), ATTACKS, THREATS
-        )
+        mr.evaluate(mr.Victim(NotANumber(), mr.Classification(2)), dataset_of(images, truth * 0), ATTACKS, THREATS)
     with pytest.raises(InputError, match="is empty"):
         mr.evaluate(victim, dataset_of([], []), ATTACKS, THREATS)
     with pytest.raises(InputError, match="outside the bounds"):

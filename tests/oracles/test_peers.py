@@ -56,9 +56,7 @@ def test_linf_agrees_with_torchattacks(plain, ours, theirs):
 
 def test_l2_pgd_agrees_with_torchattacks(plain):
     victim, images, truth = plain
-    theirs = torchattacks.PGDL2(victim.model, eps=1.0, alpha=0.25, steps=10, random_start=False)(
-        images, truth
-    )
+    theirs = torchattacks.PGDL2(victim.model, eps=1.0, alpha=0.25, steps=10, random_start=False)(images, truth)
     ours = PGD(step_size=0.25, random_start=False)(victim, images, truth, Threat(eps=1.0, norm="l2"))
     agree(ours.adversarial, theirs, images)
 
@@ -75,18 +73,14 @@ def test_l2_pgd_agrees_with_torchattacks(plain):
         ),
         (
             PGD(step_size=STEP, random_start=False),
-            lambda: foolbox.attacks.LinfProjectedGradientDescentAttack(
-                abs_stepsize=STEP, steps=10, random_start=False
-            ),
+            lambda: foolbox.attacks.LinfProjectedGradientDescentAttack(abs_stepsize=STEP, steps=10, random_start=False),
             "linf",
             EPS,
         ),
         (FGSM(), lambda: foolbox.attacks.L2FastGradientAttack(random_start=False), "l2", 1.0),
         (
             PGD(step_size=0.25, random_start=False),
-            lambda: foolbox.attacks.L2ProjectedGradientDescentAttack(
-                abs_stepsize=0.25, steps=10, random_start=False
-            ),
+            lambda: foolbox.attacks.L2ProjectedGradientDescentAttack(abs_stepsize=0.25, steps=10, random_start=False),
             "l2",
             1.0,
         ),
@@ -107,9 +101,7 @@ def test_mi_fgsm_differs_from_foolbox_on_purpose(plain):
     """foolbox accumulates L2-normalised gradients or signs; the paper, and we, those divided by mean |∇|."""
     victim, images, truth = plain
     model = foolbox.PyTorchModel(victim.model, bounds=(0, 1), device="cpu")
-    peer = foolbox.attacks.LinfMomentumIterativeFastGradientMethod(
-        abs_stepsize=STEP, steps=10, random_start=False
-    )
+    peer = foolbox.attacks.LinfMomentumIterativeFastGradientMethod(abs_stepsize=STEP, steps=10, random_start=False)
     _, theirs, _ = peer(model, images, truth, epsilons=EPS)
     ours = MIFGSM(step_size=STEP)(victim, images, truth, Threat(eps=EPS))
     hit = victim.task.loss(victim(theirs), truth).mean()

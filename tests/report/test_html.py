@@ -78,12 +78,7 @@ def test_it_loads_nothing_and_runs_nothing(page, outline):
     assert not outline.of("script")
     assert not outline.of("link")
     assert not outline.of("iframe")
-    sources = [
-        value
-        for _, attributes in outline.tags
-        for name, value in attributes.items()
-        if name in ("src", "href")
-    ]
+    sources = [value for _, attributes in outline.tags for name, value in attributes.items() if name in ("src", "href")]
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
     assert not re.search(r"url\((?!#)", page)
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]

@@ -71,9 +71,7 @@ def test_skipped_samples_are_counted_and_not_named():
     ]
     part = dataclasses.replace(PART, skipped=[Skipped(k, reason) for k, reason in enumerate(reasons)])
     sentence = wording.skipped_sentence(part)
-    assert (
-        sentence == "4 samples left out (file cannot be read: 2; file or entry missing: 1; other reason: 1)."
-    )
+    assert sentence == "4 samples left out (file cannot be read: 2; file or entry missing: 1; other reason: 1)."
 
 
 def test_limits_name_what_was_not_tested():

@@ -51,9 +51,7 @@ def test_integer_weights_are_repeated_rows(seed):
 def test_clusters_weigh_all_their_images():
     scores, positive = np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])
     by_image = ranked(scores, positive).draws(np.array([[2], [1], [2], [1]], np.float32))
-    by_cluster = Auroc.ranked(scores, positive, np.array([0, 1, 0, 1])).draws(
-        np.array([[2], [1]], np.float32)
-    )
+    by_cluster = Auroc.ranked(scores, positive, np.array([0, 1, 0, 1])).draws(np.array([[2], [1]], np.float32))
     assert by_cluster == pytest.approx(by_image)
 
 

@@ -21,17 +21,13 @@ def test_worst_is_wrong_before_right_then_the_highest_loss():
 
 
 def test_worst_of_a_dense_task_is_the_lowest_dice():
-    records = frame(
-        [row(attack=label, dice_after=dice, loss_after=0.0) for label, dice in (("a", 0.5), ("b", 0.4))]
-    )
+    records = frame([row(attack=label, dice_after=dice, loss_after=0.0) for label, dice in (("a", 0.5), ("b", 0.4))])
     assert worst_rows(records, "segmentation")["attack"].to_list() == ["b"]
 
 
 def test_order_is_clean_then_eps_then_the_attacks_of_the_run_then_the_worst():
     records = frame(
-        answer_row(0, 0, 1, attack=attack, eps=eps)
-        for eps in (0.2, 0.1)
-        for attack in ("zeta", "smia", "fgsm")
+        answer_row(0, 0, 1, attack=attack, eps=eps) for eps in (0.2, 0.1) for attack in ("zeta", "smia", "fgsm")
     )
     found = [(c.attack, c.eps) for c in conditions_of(records, part_info("classification", "ab"))]
     each = ["fgsm", "smia", "zeta", "worst case"]

@@ -161,9 +161,7 @@ def test_auroc_is_null_when_only_one_class_occurs():
 
 
 def test_success_is_null_when_nothing_was_right_before():
-    found = figure(
-        summarise(frame([answer_row(0, 1, 1, index=i) for i in range(3)]), BINARY), "pgd", "success"
-    )
+    found = figure(summarise(frame([answer_row(0, 1, 1, index=i) for i in range(3)]), BINARY), "pgd", "success")
     assert (found["value"], found["low"], found["high"], found["n"]) == (None, None, None, 0)
 
 
@@ -173,9 +171,7 @@ def test_one_image_has_no_interval():
 
 
 def test_a_share_of_all_images_is_still_uncertain():
-    found = figure(
-        summarise(frame([answer_row(0, 0, 1, index=i) for i in range(30)]), BINARY), "pgd", "accuracy"
-    )
+    found = figure(summarise(frame([answer_row(0, 0, 1, index=i) for i in range(30)]), BINARY), "pgd", "accuracy")
     assert (found["value"], found["low"]) == (0.0, 0.0)
     assert found["high"] == pytest.approx(1 - 0.025 ** (1 / 30))
 
@@ -233,8 +229,7 @@ def test_rows_may_come_in_any_order():
     run = two_part_run()
     shuffled = run.records.sample(fraction=1.0, shuffle=True, seed=0)
     wanted, found = (
-        summarise(records, run.info).sort("part", "eps", "attack", "metric")
-        for records in (run.records, shuffled)
+        summarise(records, run.info).sort("part", "eps", "attack", "metric") for records in (run.records, shuffled)
     )
     for column in ("value", "low", "high"):
         assert found[column].to_numpy() == pytest.approx(wanted[column].to_numpy(), abs=1e-5, nan_ok=True)

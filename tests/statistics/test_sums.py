@@ -7,9 +7,7 @@ from medrobust.statistics.sums import mean, quadratic_kappa
 
 
 def kappa_of(truth, prediction) -> float:
-    return float(
-        multiclass_cohen_kappa(torch.from_numpy(prediction), torch.from_numpy(truth), 5, weights="quadratic")
-    )
+    return float(multiclass_cohen_kappa(torch.from_numpy(prediction), torch.from_numpy(truth), 5, weights="quadratic"))
 
 
 @pytest.fixture(params=range(4))

@@ -152,9 +152,7 @@ def test_dice_and_iou_by_hand():
 def test_iou_agrees_with_torchmetrics():
     outputs, truth = torch.randn(4, 3, 12, 12), torch.randint(0, 3, (4, 12, 12))
     answer = outputs.argmax(1)
-    expected = mean_iou(
-        answer, truth, num_classes=3, include_background=False, per_class=True, input_format="index"
-    )
+    expected = mean_iou(answer, truth, num_classes=3, include_background=False, per_class=True, input_format="index")
     assert torch.allclose(Segmentation(3).image_metrics(outputs, truth)["iou_by_class"], expected, atol=1e-6)
 
 

@@ -103,9 +103,7 @@ def run_plan(
     """Attack a batch by the plan; arguments as for `IterativeAttack.__call__`."""
     ids = list(range(len(images))) if ids is None else list(ids)
     if len(ids) != len(images) or len(truth) != len(images):
-        raise InputError(
-            f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many"
-        )
+        raise InputError(f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many")
     victim.check_images(images)
     victim.task.check_truth(truth)
     threat.check(images, victim.bounds)
@@ -202,9 +200,7 @@ class _BestIterate:
 
 def _gradient(total: Tensor, current: Tensor) -> Tensor:
     if not total.requires_grad:
-        raise InputError(
-            "the model's outputs do not depend on its input by a differentiable path: no gradient attack"
-        )
+        raise InputError("the model's outputs do not depend on its input by a differentiable path: no gradient attack")
     (gradient,) = torch.autograd.grad(total.sum(), current, allow_unused=True)
     return torch.zeros_like(current) if gradient is None else gradient
 
@@ -274,9 +270,7 @@ def _refuse_nan(outputs: Tensor, ids: Sequence[object]) -> None:
     bad = outputs.flatten(1).isnan().any(1)
     if bool(bad.any()):
         first = ids[int(bad.nonzero()[0])]
-        raise InputError(
-            f"the model gives NaN for image {first!r} ({int(bad.sum())} of {len(bad)} in its batch)"
-        )
+        raise InputError(f"the model gives NaN for image {first!r} ({int(bad.sum())} of {len(bad)} in its batch)")
 
 
 def _nothing(clean: Tensor) -> AttackResult:

@@ -49,9 +49,7 @@ class Trajectory:
     def select(self, other: Trajectory, choose_other: Tensor) -> Trajectory:
         """Per sample the other trajectory where `choose_other` `(B,)` is True."""
         names = (f.name for f in fields(self))
-        return Trajectory(
-            **{n: torch.where(choose_other, getattr(other, n), getattr(self, n)) for n in names}
-        )
+        return Trajectory(**{n: torch.where(choose_other, getattr(other, n), getattr(self, n)) for n in names})
 
 
 class TrajectoryRecorder:

@@ -40,7 +40,7 @@ def export_adversarial(
     seed: int = 0,
     batch_size: int = 16,
     on_bad: Callable[[Skipped], None] | None = None,
-    on_progress: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, object]]:
     """Attack every image, write it and a `manifest.csv` to a new folder, and measure what was written.
 
@@ -63,9 +63,7 @@ def export_adversarial(
     with new_folder(folder) as unfinished:
         for batch in batches(dataset, batch_size, victim.device, on_bad):
             if png:
-                batch = replace(
-                    batch, images=((batch.images / EIGHT_BIT).round() * EIGHT_BIT).clamp(*info.bounds)
-                )
+                batch = replace(batch, images=((batch.images / EIGHT_BIT).round() * EIGHT_BIT).clamp(*info.bounds))
             result = attack(victim, batch.images, batch.truth, threat, seed, batch.ids)
             names = [_file_name(index, name, "png" if png else "npy") for index, name in _named(batch)]
             for name, image in zip(names, result.adversarial, strict=True):

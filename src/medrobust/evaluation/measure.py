@@ -60,9 +60,7 @@ class Campaign:
             if label in ("", "clean", "worst case"):
                 raise InputError(f"an attack cannot be labelled {label!r}: the tables use that word")
             if attack.targeted:
-                raise InputError(
-                    f"attack {label!r} is targeted: evaluation knows no target; call the attack itself"
-                )
+                raise InputError(f"attack {label!r} is targeted: evaluation knows no target; call the attack itself")
         budgets = [(threat.norm, threat.eps) for threat in self.threats]
         for budget in budgets:
             if budgets.count(budget) > 1:
@@ -89,7 +87,7 @@ def measure(
     dataset: Dataset,
     campaign: Campaign,
     part: str,
-    on_progress: Progress = lambda count: None,
+    on_progress: Progress = lambda _: None,
 ) -> Measured:
     """Attack the whole data set; `on_progress` hears how many image × attack × budget are newly done.
 
@@ -106,16 +104,12 @@ def measure(
         measured.skipped.append(skipped)
         on_progress(campaign.cells)
 
-    for batch in batches(
-        dataset, campaign.batch_size, victim.device, leave_out if campaign.skip_bad else None
-    ):
+    for batch in batches(dataset, campaign.batch_size, victim.device, leave_out if campaign.skip_bad else None):
         for row in _attack_batch(victim, batch, campaign, collector, on_progress):
             measured.rows.append({"part": part, **row})
         measured.evaluated += len(batch.indices)
     if not measured.rows:
-        raise InputError(
-            f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}"
-        )
+        raise InputError(f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}")
     measured.gallery = collector.images()
     return measured
 
@@ -147,10 +141,7 @@ def _attack_batch(
                 **_changes(batch, result, victim.bounds),
             }
             cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.eps, "seconds": share}
-            rows += [
-                cell | dict(zip(columns, values, strict=True))
-                for values in zip(*columns.values(), strict=True)
-            ]
+            rows += [cell | dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
             on_progress(len(batch.indices))
     return rows
 
@@ -188,9 +179,7 @@ def _answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
         f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
         f"loss_{when}": task.loss(outputs, truth).tolist(),
     }
-    columns |= {
-        f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()
-    }
+    columns |= {f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()}
     scores = task.scores(outputs)
     if scores is not None:
         columns[f"scores_{when}"] = scores.tolist()

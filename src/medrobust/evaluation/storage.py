@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pydantic
@@ -63,7 +64,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def save_run(run: StoredRun, folder: Path, write_more: Callable[[Path], None] = lambda folder: None) -> None:
+def save_run(run: StoredRun, folder: Path, write_more: Callable[[Path], None] = lambda _: None) -> None:
     """Write a run to a new folder; `write_more` adds files before it appears under its name.
 
     Raises:
@@ -92,9 +93,7 @@ def read_run(folder: Path) -> StoredRun:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
     if info is None:
-        raise InputError(
-            f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust"
-        )
+        raise InputError(f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust")
     return StoredRun(_read_records(folder / RECORDS), info, _read_gallery(folder / GALLERY))
 
 
@@ -116,8 +115,7 @@ def _save_gallery(gallery: list[GalleryImage], path: Path) -> None:
         for place, made in enumerate(image.attacks):
             tensors |= _present(f"{number}.{place}", adversarial=made.adversarial, after=made.after)
     index = [
-        {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]}
-        for i in gallery
+        {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]} for i in gallery
     ]
     path.write_bytes(save(tensors, metadata={"index": json.dumps(index)}))
 
@@ -132,31 +130,32 @@ def _read_gallery(path: Path) -> list[GalleryImage]:
         return []
     try:
         with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-
-            def read(name: str) -> Tensor | None:
-                return file.get_tensor(name) if name in names else None
-
-            return [
-                GalleryImage(
-                    part=entry["part"],
-                    index=entry["index"],
-                    clean=file.get_tensor(f"{number}.clean"),
-                    attacks=[
-                        GalleryAttack(
-                            *made,
-                            file.get_tensor(f"{number}.{place}.adversarial"),
-                            read(f"{number}.{place}.after"),
-                        )
-                        for place, made in enumerate(entry["attacks"])
-                    ],
-                    truth=read(f"{number}.truth"),
-                    before=read(f"{number}.before"),
-                )
-                for number, entry in enumerate(json.loads(file.metadata()["index"]))
-            ]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+            index = json.loads(file.metadata()["index"])
+        return [_gallery_image(entry, str(number), tensors) for number, entry in enumerate(index)]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
+
+
+def _gallery_image(entry: dict[str, Any], key: str, tensors: dict[str, Tensor]) -> GalleryImage:
+    made = [
+        GalleryAttack(
+            attack=attack,
+            norm=norm,
+            eps=eps,
+            adversarial=tensors[f"{key}.{place}.adversarial"],
+            after=tensors.get(f"{key}.{place}.after"),
+        )
+        for place, (attack, norm, eps) in enumerate(entry["attacks"])
+    ]
+    return GalleryImage(
+        part=entry["part"],
+        index=entry["index"],
+        clean=tensors[f"{key}.clean"],
+        attacks=made,
+        truth=tensors.get(f"{key}.truth"),
+        before=tensors.get(f"{key}.before"),
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -64,9 +64,7 @@ def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
             _draw(axes, lines, table.clean, metric, place, bands)
         _ticks(axes, [line.eps for line in series[-1]], part.dataset.unit)
         drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
-        lowest = min(
-            (value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0
-        )
+        lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
         axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
         _label_ends(axes, series, metric)
         axes.set_ylabel(metric_name(metric))

@@ -61,23 +61,17 @@ class Entry:
     attacks: list[Attacked]
 
 
-def gallery_entries(
-    images: list[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo
-) -> list[Entry]:
+def gallery_entries(images: list[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo) -> list[Entry]:
     """The images of a part, with the answers that the records hold for them."""
     chosen = [image for image in images if image.part == name]
     indices = pl.Series([image.index for image in chosen], dtype=pl.Int64)
     rows = records.filter((pl.col("part") == name) & pl.col("index").is_in(indices.implode()))
-    by_key = {
-        (row["index"], row["attack"], row["norm"], row["eps"]): row for row in rows.iter_rows(named=True)
-    }
+    by_key = {(row["index"], row["attack"], row["norm"], row["eps"]): row for row in rows.iter_rows(named=True)}
     by_index = {row["index"]: row for row in by_key.values()}
     return [_entry(image, by_key, by_index.get(image.index, {}), part) for image in chosen]
 
 
-def _entry(
-    image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo
-) -> Entry:
+def _entry(image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo) -> Entry:
     answer = _answer(row, "before", part)
     title = f"Image {image.index}"
     clean = _picture(image.clean, part.dataset, f"{title}, clean: {answer}", image.truth, image.before)
@@ -149,9 +143,7 @@ def _borders(labels: Tensor, scale: int) -> NDArray[np.bool_]:
     return np.asarray(borders.any(0))
 
 
-def _picture(
-    image: Tensor, dataset: DatasetInfo, alt: str, truth: Tensor | None, answer: Tensor | None
-) -> Picture:
+def _picture(image: Tensor, dataset: DatasetInfo, alt: str, truth: Tensor | None, answer: Tensor | None) -> Picture:
     low, high = _window(dataset)
     pixels = _fit(_bytes((_channels(image.double()) - low) / (high - low)))
     if truth is not None and answer is not None:
@@ -209,9 +201,7 @@ def _truth(row: dict[str, Any], part: PartInfo) -> str:
     truth = row.get("truth")
     if part.task == "segmentation" or not truth:
         return ""
-    return (
-        _labels(truth, None, part) if part.task == "multilabel" else plain(class_name(part.dataset, truth[0]))
-    )
+    return _labels(truth, None, part) if part.task == "multilabel" else plain(class_name(part.dataset, truth[0]))
 
 
 def _answer(row: dict[str, Any], when: str, part: PartInfo) -> str:

@@ -103,9 +103,7 @@ def write_report(
 
 def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
     """The page as text."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "plain": plain,
         "value": format_value,
@@ -117,8 +115,7 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
     environment.tests["worst"] = lambda line: line.attack == WORST_CASE
     source = resources.files("medrobust.report").joinpath("template.html.j2").read_text(encoding="utf-8")
     sections = [
-        _section(f"part-{place}", name, records, info, gallery, summary)
-        for place, name in enumerate(info.parts, 1)
+        _section(f"part-{place}", name, records, info, gallery, summary) for place, name in enumerate(info.parts, 1)
     ]
     return environment.from_string(source).render(
         info=info,
@@ -156,15 +153,11 @@ def _section(
     )
 
 
-def _smia_against_pgd(
-    records: pl.DataFrame, info: RunInfo, name: str, table: PartTable
-) -> list[pl.DataFrame]:
+def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: PartTable) -> list[pl.DataFrame]:
     """Every SMIA of a part against every PGD of it, paired."""
     part = info.parts[name]
     ran = dict.fromkeys(line.attack for line in table.lines if line.attack != WORST_CASE)
-    kinds = {
-        kind: [label for label in ran if wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")
-    }
+    kinds = {kind: [label for label in ran if wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")}
     return [
         compare_attacks(records, info, name, smia, pgd, confidence=table.confidence)
         for smia in kinds["smia"]

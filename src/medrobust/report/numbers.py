@@ -38,9 +38,7 @@ def format_value(value: float | None, digits: int = 2) -> str:
 
 def format_interval(low: float | None, high: float | None, digits: int = 2) -> str:
     """For instance "[0.55, 0.69]", or nothing when there is no interval."""
-    return (
-        "" if low is None or high is None else f"[{format_value(low, digits)}, {format_value(high, digits)}]"
-    )
+    return "" if low is None or high is None else f"[{format_value(low, digits)}, {format_value(high, digits)}]"
 
 
 def format_norm(norm: str) -> str:

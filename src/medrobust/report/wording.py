@@ -69,7 +69,8 @@ def _strongest(budget: list[Line], part: PartInfo) -> str:
     best = [line for line in measured if line[main].value == lowest]
     names = listed([plain(line.attack, 24) for line in best])
     same = "the same " if len(best) > 1 else ""
-    return f"At {where} the lowest {metric_name(main)} of a single attack is {same}under {names} ({best[0][main]})"
+    lowest_of = f"the lowest {metric_name(main)} of a single attack"
+    return f"At {where} {lowest_of} is {same}under {names} ({best[0][main]})"
 
 
 def _smia_clause(comparisons: list[pl.DataFrame], line: Line) -> str:
@@ -207,9 +208,7 @@ def limits(table: PartTable, part: PartInfo) -> list[str]:
     if clusters < FEW_CLUSTERS:
         noun = "patient" if table.resampled == "patients" else "image"
         found.append(f"With {counted(clusters, noun)} the intervals are rough and likely too narrow.")
-    found.append(
-        "PSNR is averaged over the images that the attack changed; that of an unchanged image is infinite."
-    )
+    found.append("PSNR is averaged over the images that the attack changed; that of an unchanged image is infinite.")
     return found
 
 

@@ -32,9 +32,7 @@ class Auroc:
     upto: NDArray[np.int64]
 
     @classmethod
-    def ranked(
-        cls, scores: NDArray[np.float64], positive: NDArray[np.bool_], codes: NDArray[np.int64]
-    ) -> Auroc:
+    def ranked(cls, scores: NDArray[np.float64], positive: NDArray[np.bool_], codes: NDArray[np.int64]) -> Auroc:
         """From `scores`, `positive` and the cluster `codes` of the images, each `(n,)`."""
         order = np.argsort(scores, kind="stable")
         scores, positive, codes = scores[order], positive[order], codes[order]

@@ -76,9 +76,7 @@ def main_values(rows: pl.DataFrame, task: str, when: str) -> NDArray[np.float64]
     return floats(rows, f"dice_{when}" if task == "segmentation" else f"right_{when}")
 
 
-def metrics_of(
-    condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int
-) -> Iterator[Metric]:
+def metrics_of(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     """The metrics of a condition whose rows belong to the clusters `codes` (n,), `count` in all."""
     rows, when, main = condition.rows, condition.when, main_metric(part.task)
     if part.task == "segmentation":
@@ -102,9 +100,7 @@ def metrics_of(
         yield _mean(name, floats(rows, name), codes, count)
 
 
-def _class_metrics(
-    condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int
-) -> Iterator[Metric]:
+def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     rows, when = condition.rows, condition.when
     truth, prediction = (
         rows[column].list.first().to_numpy().astype(np.int64) for column in ("truth", f"prediction_{when}")
@@ -122,9 +118,7 @@ def _class_metrics(
     yield _auroc([(scores[:, k], truth == k, everyone) for k in asked] if scores is not None else [], codes)
     if part.task == "ordinal":
         kappa = _number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
-        yield Metric(
-            "quadratic-weighted kappa", kappa, everyone, quadratic_kappa(truth, prediction, codes, count)
-        )
+        yield Metric("quadratic-weighted kappa", kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
 
 
 def _label_metrics(condition: Condition, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
@@ -147,9 +141,7 @@ def _label_metrics(condition: Condition, codes: NDArray[np.int64], count: int) -
     accuracy = _number(multilabel_accuracy(*answers, labels, average="micro", ignore_index=-1))
     yield Metric("label accuracy", accuracy, known.any(1), each)
     scores = _matrix(rows, f"scores_{when}")
-    questions = (
-        [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
-    )
+    questions = [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
     yield _auroc(questions, codes)
 
 
@@ -176,9 +168,7 @@ def _auroc(
     return Metric("AUROC", float(np.mean(values)), used, MacroAuroc(statistics))
 
 
-def _dice_by_class(
-    condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int
-) -> Iterator[Metric]:
+def _dice_by_class(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     by_class = _matrix(condition.rows, f"dice_by_class_{condition.when}")
     if by_class is None:
         return

@@ -96,9 +96,7 @@ def _part_rows(
     figures: list[tuple[Condition, Metric, NDArray[np.int64]]] = []
     for condition in conditions_of(records, part):
         codes = clusters.codes[np.searchsorted(places, condition.rows["index"].to_numpy())]
-        figures += [
-            (condition, metric, codes) for metric in metrics_of(condition, part, codes, clusters.count)
-        ]
+        figures += [(condition, metric, codes) for metric in metrics_of(condition, part, codes, clusters.count)]
 
     statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
     draws = iter(bootstrap(statistics, clusters.count, resamples, seed).T)

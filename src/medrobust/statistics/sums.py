@@ -33,9 +33,7 @@ class SumStatistic:
         return self.of(by_cluster.T.astype(np.float64) @ self.by_cluster)
 
 
-def mean(
-    values: Columns, codes: NDArray[np.int64], count: int, weights: Columns | None = None
-) -> SumStatistic:
+def mean(values: Columns, codes: NDArray[np.int64], count: int, weights: Columns | None = None) -> SumStatistic:
     """The mean of `values` (n,) over the images where it is finite, or Σ values / Σ weights."""
     used = np.isfinite(values)
     weight = used.astype(np.float64) if weights is None else np.where(used, weights, 0.0)
@@ -52,9 +50,7 @@ def quadratic_kappa(
     matrix is needed for a resample.
     """
     t, p = truth.astype(np.float64), prediction.astype(np.float64)
-    return SumStatistic(
-        _by_cluster([np.ones_like(t), t, p, t * t + p * p, (t - p) ** 2], codes, count), _kappa
-    )
+    return SumStatistic(_by_cluster([np.ones_like(t), t, p, t * t + p * p, (t - p) ** 2], codes, count), _kappa)
 
 
 def _by_cluster(columns: list[Columns], codes: NDArray[np.int64], count: int) -> Columns:

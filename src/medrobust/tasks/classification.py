@@ -39,9 +39,7 @@ class Classification(Task):
         if classes < 1:
             raise InputError(f"multi-label classification needs at least 1 label, got {classes}")
         if ignore_index is not None and not multilabel:
-            raise InputError(
-                "ignore_index is for multi-label tasks: leave an image without a label out of the data"
-            )
+            raise InputError("ignore_index is for multi-label tasks: leave an image without a label out of the data")
         self.classes = classes
         self.multilabel = multilabel
         self.ordinal = ordinal
@@ -74,9 +72,7 @@ class Classification(Task):
     def targets(self, outputs: Tensor, truth: Tensor) -> Tensor:
         """`(B,)` class, or `(B, n)` the answer to each yes/no question."""
         if self.multilabel:
-            return (
-                truth if self.ignore_index is None else truth.masked_fill(truth == self.ignore_index, IGNORED)
-            )
+            return truth if self.ignore_index is None else truth.masked_fill(truth == self.ignore_index, IGNORED)
         if self._binary(outputs) and not self._one_logit(outputs):
             return (truth[:, None] > torch.arange(self.classes - 1, device=truth.device)).long()
         return truth

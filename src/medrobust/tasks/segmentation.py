@@ -33,9 +33,7 @@ class Segmentation(Task):
         success_dice: float = 0.5,
     ) -> None:
         if classes < (1 if multilabel else 2):
-            raise InputError(
-                f"segmentation needs at least 2 classes with the background (1 label), got {classes}"
-            )
+            raise InputError(f"segmentation needs at least 2 classes with the background (1 label), got {classes}")
         if not 0 < success_dice <= 1:
             raise InputError(f"success_dice must be in (0, 1], got {success_dice}")
         self.name = "segmentation"
@@ -117,9 +115,7 @@ class Segmentation(Task):
         """Raise `InputError` unless both are shaped as the class docstring says."""
         one_logit = outputs.ndim > 1 and outputs.shape[1] == 1 and self.classes == 2 and not self.multilabel
         if outputs.ndim < 4 or (outputs.shape[1] != self.classes and not one_logit):
-            raise InputError(
-                f"{self} needs model outputs (B, {self.classes}, *spatial), got {tuple(outputs.shape)}"
-            )
+            raise InputError(f"{self} needs model outputs (B, {self.classes}, *spatial), got {tuple(outputs.shape)}")
         expected = tuple(outputs.shape) if self.multilabel else (len(outputs), *outputs.shape[2:])
         if tuple(truth.shape) != expected:
             raise InputError(f"{self} needs truth of shape {expected}, got {tuple(truth.shape)}")

@@ -150,6 +150,4 @@ def check_truth_range(truth: Tensor, classes: int, ignore_index: int | None) -> 
         inside |= truth == ignore_index
     if not bool(inside.all()):
         bad = int(truth[~inside].flatten()[0])
-        raise InputError(
-            f"truth holds label {bad}; with classes={classes} labels run from 0 to {classes - 1}"
-        )
+        raise InputError(f"truth holds label {bad}; with classes={classes} labels run from 0 to {classes - 1}")
