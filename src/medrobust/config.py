@@ -26,6 +26,8 @@ from medrobust.victim import Victim
 
 EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED = "embedded"
+SUCCESS_DICE = 0.5
+EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
 RANDOM_WITHOUT_WEIGHTS = ("timm", "torchvision", "smp")
 
 
@@ -61,7 +63,7 @@ class ModelConfig(_Section):
     mean: list[float] | float | None = None
     std: list[float] | float | None = None
     bounds: tuple[float, float] | None = None
-    success_dice: float = 0.5
+    success_dice: float | None = None
 
 
 class ThreatConfig(_Section):
@@ -246,7 +248,7 @@ def export_config(
         yield place, rows, skipped
 
 
-def task_for(info: DatasetInfo, success_dice: float = 0.5) -> Task:
+def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
     """The task that reads the outputs of a model for these data."""
     classes = len(info.classes)
     if info.task == "segmentation":
@@ -271,7 +273,8 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
             stacklevel=2,
         )
     bounds = info.bounds if settings.bounds is None else settings.bounds
-    task = task_for(info, settings.success_dice)
+    usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
+    task = task_for(info, settings.success_dice or usual_dice)
     return Victim(model.to(_device(config.device)), task, bounds, settings.mean, settings.std)
 
 

@@ -44,7 +44,7 @@ def test_keeps_constants_channels_shape_and_dtype():
 def test_an_axis_too_short_to_reflect_is_repeated():
     images = torch.rand(1, 1, 2, 9, dtype=torch.float64)
     ours = GaussianSmoothing(5, 1.0)(images)[0, 0].numpy()
-    taps = np.exp(-np.arange(-2, 3) ** 2 / 2)
+    taps = np.exp(-(np.arange(-2, 3) ** 2) / 2)
     expected = convolve1d(images[0, 0].numpy(), taps / taps.sum(), axis=0, mode="nearest")
     expected = convolve1d(expected, taps / taps.sum(), axis=1, mode="mirror")
     assert ours == pytest.approx(expected, abs=1e-12)

@@ -109,9 +109,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, damage):
     path = tmp_path / "mni152-slices.npz"
     content = path.read_bytes()
     if damage in ("other", "pickle"):
-        arrays = (
-            {"fingerprint": np.array("another")} if damage == "other" else {"fingerprint": np.array([{}])}
-        )
+        arrays = {"fingerprint": np.array("another")} if damage == "other" else {"fingerprint": np.array([{}])}
         np.savez(path, **arrays)
     else:
         path.write_bytes({"cut": content[:-1000], "rubbish": b"rubbish", "empty": b""}[damage])

@@ -51,9 +51,7 @@ def test_soft_edges_are_cut_in_the_middle(pair: Callable[..., Path]) -> None:
         ([[0, 2]], {"classes": ("none", "grey", "white")}, ("none", "grey", "white")),
     ],
 )
-def test_class_indices(
-    pair: Callable[..., Path], values: object, options: dict, classes: tuple[str, ...]
-) -> None:
+def test_class_indices(pair: Callable[..., Path], values: object, options: dict, classes: tuple[str, ...]) -> None:
     dataset = open_dataset(pair(values), DataOptions(**options))
     assert dataset.info.classes == classes
     assert dataset[0].truth.tolist() == values
@@ -68,9 +66,7 @@ def test_class_indices(
         ([[0, 1, 255]], 2, "has the values 0, 1 and 255, which may be class 1 or an edge to ignore"),
     ],
 )
-def test_values_that_are_no_class(
-    pair: Callable[..., Path], values: object, classes: int, words: str
-) -> None:
+def test_values_that_are_no_class(pair: Callable[..., Path], values: object, classes: int, words: str) -> None:
     dataset = open_dataset(pair(values), DataOptions(classes=classes))
     with pytest.raises(BadSampleError, match=words):
         dataset[0]
@@ -85,9 +81,7 @@ def test_sizes_that_differ(pair: Callable[..., Path], write_image: Write) -> Non
 
 @pytest.mark.parametrize("suffix", ["", "_mask", "-mask", "_seg", "_segmentation"])
 def test_names_of_masks(pair: Callable[..., Path], suffix: str) -> None:
-    assert (
-        open_dataset(pair(SOFT, "images/x 1/ä.jpg", f"masks/x 1/ä{suffix}.png"))[0].id == "images/x 1/ä.jpg"
-    )
+    assert open_dataset(pair(SOFT, "images/x 1/ä.jpg", f"masks/x 1/ä{suffix}.png"))[0].id == "images/x 1/ä.jpg"
 
 
 def test_folders_and_suffix_by_option(pair: Callable[..., Path]) -> None:
@@ -156,9 +150,7 @@ def test_resize_and_limit(pair: Callable[..., Path]) -> None:
 
 def test_folders_that_are_missing_or_empty(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    with pytest.raises(
-        InputError, match="'images' and 'masks' are not both there; set image_folder and mask_folder"
-    ):
+    with pytest.raises(InputError, match="'images' and 'masks' are not both there; set image_folder and mask_folder"):
         open_dataset(tmp_path, DataOptions(format="image_masks"))
     (tmp_path / "masks").mkdir()
     with pytest.raises(InputError, match="images: there is no image"):
@@ -166,9 +158,7 @@ def test_folders_that_are_missing_or_empty(tmp_path: Path) -> None:
 
 
 def test_other_tasks(pair: Callable[..., Path]) -> None:
-    with pytest.raises(
-        InputError, match="task 'ordinal' does not fit these data, which are for segmentation"
-    ):
+    with pytest.raises(InputError, match="task 'ordinal' does not fit these data, which are for segmentation"):
         open_dataset(pair(SOFT), DataOptions(task="ordinal"))
 
 

@@ -37,14 +37,10 @@ def png16_file(width: int, height: int, channels: int, lines: bytes, interlaced:
 def encode_png16(pixels: np.ndarray) -> bytes:
     """`(H, W, 1 to 4)` uint16 → a 16-bit PNG, which Pillow cannot write in colour."""
     height, width, channels = pixels.shape
-    return png16_file(
-        width, height, channels, b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
-    )
+    return png16_file(width, height, channels, b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels))
 
 
-shared_folder = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+shared_folder = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @shared_folder
@@ -84,9 +80,7 @@ def test_png_16_bit_round_trip(tmp_path: Path, pixels: np.ndarray) -> None:
 @shared_folder
 @given(data=st.data())
 def test_png_16_bit_with_every_line_filter_is_as_pillow_reads_it(data: st.DataObject) -> None:
-    height, width, channels = data.draw(
-        st.tuples(st.integers(1, 8), st.integers(1, 8), st.sampled_from([2, 3, 4]))
-    )
+    height, width, channels = data.draw(st.tuples(st.integers(1, 8), st.integers(1, 8), st.sampled_from([2, 3, 4])))
     kinds = data.draw(st.lists(st.integers(0, 4), min_size=height, max_size=height))
     residuals = data.draw(hnp.arrays(np.uint8, (height, width * channels * 2)))
     lines = b"".join(bytes([kind]) + line.tobytes() for kind, line in zip(kinds, residuals, strict=True))
@@ -113,9 +107,7 @@ def test_tiff_gives_its_stored_values(tmp_path: Path, dtype: type, channels: int
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
 def test_compressed_tiff(tmp_path: Path, mode: str, compression: str) -> None:
-    Image.new(mode, (8, 8), (7, 7, 7) if mode == "RGB" else 7).save(
-        tmp_path / "a.tif", compression=compression
-    )
+    Image.new(mode, (8, 8), (7, 7, 7) if mode == "RGB" else 7).save(tmp_path / "a.tif", compression=compression)
     top = 65535 if mode == "I;16" else 255
     assert torch.equal((read_image(tmp_path / "a.tif") * top).round().unique(), torch.tensor([7.0]))
 

@@ -14,9 +14,7 @@ def answer(model, *shape):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize(
-    "name", ["timm:resnet10t", "timm:resnet10t.c3_in1k", "torchvision:shufflenet_v2_x0_5"]
-)
+@pytest.mark.parametrize("name", ["timm:resnet10t", "timm:resnet10t.c3_in1k", "torchvision:shufflenet_v2_x0_5"])
 def test_classification_networks_take_channels_and_classes(name, channels):
     model = load_model(name, outputs=4, channels=channels, task="ordinal")
     assert not model.training

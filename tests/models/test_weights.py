@@ -17,9 +17,7 @@ def network(seed=0):
 
 
 def same(a, b):
-    return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def prefixed(state, prefix):
@@ -113,15 +111,11 @@ class Code:
         return os.mkdir, (str(self.marker),)
 
 
-@pytest.mark.parametrize(
-    "save", [torch.save, lambda it, path: path.write_bytes(pickle.dumps(it, protocol=2))]
-)
+@pytest.mark.parametrize("save", [torch.save, lambda it, path: path.write_bytes(pickle.dumps(it, protocol=2))])
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, save):
     marker = tmp_path / "ran"
     save({"0.weight": Code(marker)}, tmp_path / "w.pt")
-    refused(
-        tmp_path / "w.pt", r"mkdir, which was not loaded since it can run code.*save model\.state_dict\(\)"
-    )
+    refused(tmp_path / "w.pt", r"mkdir, which was not loaded since it can run code.*save model\.state_dict\(\)")
     assert not marker.exists()
 
 
@@ -204,6 +198,4 @@ def test_fingerprint_sees_buffers_and_takes_any_layout():
     changed = network(0)
     changed[1].running_mean += 1
     assert weights_fingerprint(changed) != weights_fingerprint(network(0))
-    assert weights_fingerprint(network(0).to(memory_format=torch.channels_last)) == weights_fingerprint(
-        network(0)
-    )
+    assert weights_fingerprint(network(0).to(memory_format=torch.channels_last)) == weights_fingerprint(network(0))

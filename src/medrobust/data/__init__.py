@@ -66,9 +66,7 @@ FORMATS: dict[str, Format] = {
         "a CSV file of labels (or a folder with one) beside a folder of images, e.g. APTOS 2019",
         csv_table.detect,
         csv_table.open_csv_table,
-        frozenset(
-            {"table", "image_column", "label_column", "patient_column", "split_column", "image_folder"}
-        ),
+        frozenset({"table", "image_column", "label_column", "patient_column", "split_column", "image_folder"}),
     ),
     "image_folder": Format(
         "a folder with a folder of images for each class",

@@ -52,9 +52,7 @@ class ImageFinder:
         """The one file; `InputError` if there is none, more than one, or it lies outside the folder."""
         place = PurePosixPath(cell.replace("\\", "/"))
         if place.is_absolute() or ".." in place.parts or PureWindowsPath(cell).drive:
-            raise InputError(
-                f"{cell!r} leads out of the image folder {printable(self.folder)}; give a path below it"
-            )
+            raise InputError(f"{cell!r} leads out of the image folder {printable(self.folder)}; give a path below it")
         found = self._listing(self.folder / place.parent).get(_normal(place.name), [])
         if not found:
             raise InputError(
@@ -164,9 +162,7 @@ def _find_table(path: Path, options: DataOptions) -> Path:
         return path
     if options.table is not None:
         if not (path / options.table).is_file():
-            raise InputError(
-                f"{printable(path)}: there is no file {options.table!r}; set table to one that is there"
-            )
+            raise InputError(f"{printable(path)}: there is no file {options.table!r}; set table to one that is there")
         return path / options.table
     tables = sorted(filter(_is_table, path.iterdir()))
     usual = [path / name for name in TABLES if path / name in tables]
@@ -174,9 +170,7 @@ def _find_table(path: Path, options: DataOptions) -> Path:
         raise InputError(f"{printable(path)}: there is no CSV file; put one there, or set table")
     if len(tables) > 1 and not usual:
         names = ", ".join(printable(table.name) for table in tables)
-        raise InputError(
-            f"{printable(path)}: there are several CSV files ({names}); set table to one of them"
-        )
+        raise InputError(f"{printable(path)}: there are several CSV files ({names}); set table to one of them")
     return (usual or tables)[0]
 
 
@@ -195,9 +189,7 @@ def _find_columns(rows: Rows, options: DataOptions) -> Columns:
         labels = (needed(options.label_column, "label_column", LABEL_COLUMNS),)
     image = needed(options.image_column, "image_column", IMAGE_COLUMNS)
     if image in labels:
-        raise InputError(
-            f"{printable(rows.path)}: column {image!r} is both image and label; set one of the options"
-        )
+        raise InputError(f"{printable(rows.path)}: column {image!r} is both image and label; set one of the options")
     return Columns(
         image,
         labels,
@@ -223,9 +215,7 @@ def _check_ids(rows: Rows, column: str) -> None:
 def _rows_of_split(rows: Rows, column: str | None, split: str) -> tuple[Sequence[Row], tuple[str, ...]]:
     """The rows of the split, and notes."""
     if not rows.rows:
-        raise InputError(
-            f"{printable(rows.path)}: has no rows below its header; put one there for each image"
-        )
+        raise InputError(f"{printable(rows.path)}: has no rows below its header; put one there for each image")
     if column is None:
         return rows.rows, no_split_of(printable(rows.path), split)
     for row in rows.rows:
@@ -234,9 +224,7 @@ def _rows_of_split(rows: Rows, column: str | None, split: str) -> tuple[Sequence
     chosen = [row for row in rows.rows if row.cells[column] == split]
     if not chosen:
         splits = ", ".join(sorted({row.cells[column] for row in rows.rows}))
-        raise InputError(
-            f"{printable(rows.path)}, column {column!r}: no split {split!r}; choose one of: {splits}"
-        )
+        raise InputError(f"{printable(rows.path)}, column {column!r}: no split {split!r}; choose one of: {splits}")
     return chosen, ()
 
 
@@ -246,14 +234,10 @@ def _task_and_classes(rows: Rows, columns: Columns, options: DataOptions) -> tup
         task = choose_task(options.task, "multilabel", ["multilabel"], source)
         classes = name_classes(options.classes, columns.labels)
         if len(classes) != len(columns.labels):
-            raise InputError(
-                f"{source}: {len(classes)} classes for {len(columns.labels)} label columns; name as many"
-            )
+            raise InputError(f"{source}: {len(classes)} classes for {len(columns.labels)} label columns; name as many")
         return task, classes
     is_aptos = (columns.image, *columns.labels) == _APTOS
-    task = choose_task(
-        options.task, "ordinal" if is_aptos else "classification", ["classification", "ordinal"], source
-    )
+    task = choose_task(options.task, "ordinal" if is_aptos else "classification", ["classification", "ordinal"], source)
     if is_aptos:
         return task, name_classes(options.classes, RETINOPATHY_GRADES)
     try:
@@ -266,9 +250,7 @@ def _find_image_folder(table: Path, options: DataOptions) -> Path:
     names = IMAGE_FOLDERS if options.image_folder is None else [options.image_folder]
     found = next((table.parent / name for name in names if (table.parent / name).is_dir()), None)
     if found is None and options.image_folder is not None:
-        raise InputError(
-            f"{printable(table.parent / options.image_folder)}: there is no such folder; set image_folder"
-        )
+        raise InputError(f"{printable(table.parent / options.image_folder)}: there is no such folder; set image_folder")
     return found or table.parent
 
 

@@ -135,9 +135,7 @@ def source_fingerprint() -> str:
     data = Path(next(iter(folders or []), "")) / "datasets" / "data"
     files = sorted(data.glob("mni_icbm152_*.nii.gz"))
     if not files:
-        raise InputError(
-            f"{data}: the MNI152 files of nilearn are missing; run: pip install --force-reinstall nilearn"
-        )
+        raise InputError(f"{data}: the MNI152 files of nilearn are missing; run: pip install --force-reinstall nilearn")
     digest = hashlib.sha256(f"slices {SLICES_VERSION}".encode())
     for file in files:
         digest.update(file.name.encode())
@@ -205,9 +203,7 @@ def _make_slices() -> _Slices:
     lowest = round(LOWEST_MM - float(template.affine[2, 3]))
     wanted = slice(lowest, lowest + HIGHEST_MM - LOWEST_MM + 1)
     volumes = (template, load_mni152_gm_template(resolution=1), load_mni152_wm_template(resolution=1))
-    image, grey, white = (
-        _axial(np.asarray(volume.get_fdata(), np.float32)[..., wanted]) for volume in volumes
-    )
+    image, grey, white = (_axial(np.asarray(volume.get_fdata(), np.float32)[..., wanted]) for volume in volumes)
     tissues = np.stack([1 - grey - white, grey, white]).argmax(0).astype(np.uint8)
     return image, tissues, np.arange(LOWEST_MM, HIGHEST_MM + 1, dtype=np.int16)
 

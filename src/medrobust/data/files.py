@@ -150,9 +150,7 @@ def count_channels(entries: Iterable[FileEntry], wanted: int | None, source: str
 def no_split_of(source: str, split: str) -> tuple[str, ...]:
     """The note for a source without splits; `InputError` if a split other than the default is asked of it."""
     if split != "test":
-        raise InputError(
-            f"{source}: these data have no splits, so no {split!r}; leave split out to use them all"
-        )
+        raise InputError(f"{source}: these data have no splits, so no {split!r}; leave split out to use them all")
     return ("The source names no splits: samples are from all of it.",)
 
 

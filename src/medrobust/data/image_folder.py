@@ -47,9 +47,7 @@ def open_image_folder(path: Path, options: DataOptions) -> FileDataset:
         for image in images_under(folder)
     ]
     if not every:
-        raise InputError(
-            f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG or TIFF files there"
-        )
+        raise InputError(f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG or TIFF files there")
     entries = evenly(every, options.limit)
     info = DatasetInfo(
         name=printable(path.resolve().name),

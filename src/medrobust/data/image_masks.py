@@ -48,9 +48,7 @@ def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
     """
     source = printable(path)
     root, notes = _root(path, source, options)
-    every = _pair(
-        path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options
-    )
+    every = _pair(path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options)
     entries = evenly(every, options.limit)
     if not options.skip_bad:
         refuse_faults(entries)
@@ -66,9 +64,7 @@ def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
 
 
 def _has_both(root: Path, options: DataOptions) -> bool:
-    return all(
-        (root / name).is_dir() for name in (options.image_folder or IMAGES, options.mask_folder or MASKS)
-    )
+    return all((root / name).is_dir() for name in (options.image_folder or IMAGES, options.mask_folder or MASKS))
 
 
 def _root(path: Path, source: str, options: DataOptions) -> tuple[Path, tuple[str, ...]]:

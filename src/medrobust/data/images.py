@@ -71,9 +71,7 @@ def read_image(path: Path) -> Tensor:
     elif pixels.dtype in (np.uint8, np.uint16):
         scaled = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     else:
-        raise _bad(
-            path, f"has {pixels.dtype} values", "save it with 8 or 16 unsigned bits, or as float in [0, 1]"
-        )
+        raise _bad(path, f"has {pixels.dtype} values", "save it with 8 or 16 unsigned bits, or as float in [0, 1]")
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
@@ -117,9 +115,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a `(H, W)` int64 mask to `size` = (height, width) by the nearest pixel."""
-    height, width = (
-        ((torch.arange(new) + 0.5) * old / new).long() for old, new in zip(mask.shape, size, strict=True)
-    )
+    height, width = (((torch.arange(new) + 0.5) * old / new).long() for old, new in zip(mask.shape, size, strict=True))
     return mask[height][:, width]
 
 
@@ -130,17 +126,13 @@ def _decode(path: Path, modes: Mapping[str, str]) -> Array:
     except FileNotFoundError:
         raise _bad(path, "does not exist", "put the file there") from None
     except OSError as error:
-        raise _bad(
-            path, f"cannot be opened ({error.strerror})", "mend its permissions or replace it"
-        ) from None
+        raise _bad(path, f"cannot be opened ({error.strerror})", "mend its permissions or replace it") from None
     try:
         pixels = _decode_bytes(path, content, modes)
     except BadSampleError:
         raise
     except UnidentifiedImageError:
-        raise _bad(
-            path, "cannot be read as an image (not PNG, JPEG or TIFF, or damaged)", "replace it"
-        ) from None
+        raise _bad(path, "cannot be read as an image (not PNG, JPEG or TIFF, or damaged)", "replace it") from None
     except Exception as error:  # a damaged file makes decoders raise nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise _bad(path, f"cannot be read as an image ({reason})", "replace it") from error
@@ -170,9 +162,7 @@ def _decode_bytes(path: Path, content: bytes, modes: Mapping[str, str]) -> Array
                 return _decode_by_tifffile(path, content)
             if image.mode not in modes:
                 raise _bad(path, f"has colour mode {image.mode}", "save it as greyscale or RGB")
-            pixels = np.asarray(
-                image if modes[image.mode] == image.mode else image.convert(modes[image.mode])
-            )
+            pixels = np.asarray(image if modes[image.mode] == image.mode else image.convert(modes[image.mode]))
             if image.format == "PNG" and image.mode == "I":  # how older Pillows give 16-bit greyscale
                 return pixels.astype(np.uint16)
             if image.mode in _SIXTEEN_BIT:
@@ -233,9 +223,7 @@ def _check_range(pixels: Array, path: Path) -> None:
         raise _bad(path, "has values that are not finite", "replace them")
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
-        raise _bad(
-            path, f"has float values from {low:g} to {high:g}, outside [0, 1]", "rescale them to [0, 1]"
-        )
+        raise _bad(path, f"has float values from {low:g} to {high:g}, outside [0, 1]", "rescale them to [0, 1]")
 
 
 def _several_pages(path: Path) -> BadSampleError:

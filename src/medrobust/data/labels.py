@@ -26,15 +26,11 @@ def infer_classes(labels: Iterable[str], wanted: int | tuple[str, ...] | None) -
     known = [index for index in indices if index is not None]
     if len(known) * 2 > len(indices):  # indices, maybe with a slip among them that its own row will tell
         if max(known) > MAX_INDEX:
-            raise InputError(
-                f"label {max(known)} is too high for a class index; set classes, or label_column"
-            )
+            raise InputError(f"label {max(known)} is too high for a class index; set classes, or label_column")
         return numbered(wanted or max(2, max(known) + 1))
     names = tuple(sorted(texts))
     if wanted is not None and wanted != len(names):
-        raise InputError(
-            f"{len(names)} labels ({', '.join(names)}) for {wanted} classes; set classes to all names"
-        )
+        raise InputError(f"{len(names)} labels ({', '.join(names)}) for {wanted} classes; set classes to all names")
     return names
 
 

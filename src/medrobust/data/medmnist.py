@@ -139,9 +139,7 @@ def _read_headers(path: Path) -> dict[str, ArrayHeader]:
                         f"{printable(path)}, array {name!r}: holds Python objects, which are not read "
                         "because they can run code; save it as numbers"
                     )
-                if member.file_size - length != header.dtype.itemsize * int(
-                    np.prod(header.shape, dtype=object)
-                ):
+                if member.file_size - length != header.dtype.itemsize * int(np.prod(header.shape, dtype=object)):
                     raise InputError(
                         f"{printable(path)}, array {name!r}: is cut short, it says shape {header.shape}; "
                         "download or save it again"
@@ -227,9 +225,7 @@ def _task_and_classes(
     known = MEDMNIST.get(name, numbered(needed))
     classes = name_classes(options.classes, known)
     if label_count > 1 and len(classes) != label_count:
-        raise InputError(
-            f"{source}: there are {label_count} labels but {len(classes)} classes; set classes to match"
-        )
+        raise InputError(f"{source}: there are {label_count} labels but {len(classes)} classes; set classes to match")
     highest = highest or len(classes) - 1
     for split, array in labels.items():
         outside = array[(array < 0) | (array > highest)]

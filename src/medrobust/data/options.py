@@ -108,16 +108,12 @@ def evenly(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
     return tuple(items[place * len(items) // limit] for place in range(limit))
 
 
-def choose_task(
-    task: TaskName | None, default: TaskName, fitting: Iterable[TaskName], source: str
-) -> TaskName:
+def choose_task(task: TaskName | None, default: TaskName, fitting: Iterable[TaskName], source: str) -> TaskName:
     """The user's task if the data can be read so, else `InputError`."""
     if task is None:
         return default
     if task not in fitting:
-        raise InputError(
-            f"{source}: task {task!r} does not fit these data, which are for {' or '.join(fitting)}"
-        )
+        raise InputError(f"{source}: task {task!r} does not fit these data, which are for {' or '.join(fitting)}")
     return task
 
 

@@ -77,10 +77,6 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                 if any(cell.strip() for cell in cells):
                     yield number, cells
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{printable(path)}: is not UTF-8 text (byte {error.start}); save it as 'CSV UTF-8'"
-        ) from None
+        raise InputError(f"{printable(path)}: is not UTF-8 text (byte {error.start}); save it as 'CSV UTF-8'") from None
     except csv.Error as error:
-        raise InputError(
-            f"{printable(path)}: is not a CSV file that can be read ({error}); save it again"
-        ) from None
+        raise InputError(f"{printable(path)}: is not a CSV file that can be read ({error}); save it again") from None

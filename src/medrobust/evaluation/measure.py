@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medrobust.attacks import AttackResult, IterativeAttack
 from medrobust.data import Dataset
-from medrobust.errors import InputError
+from medrobust.errors import InputError, MedrobustError
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.gallery import GalleryCollector
 from medrobust.evaluation.quality import image_quality
@@ -151,7 +151,13 @@ def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
     """The model's outputs on the clean images, once everything about them is checked."""
     victim.check_images(batch.images)
     victim.task.check_truth(batch.truth)
-    outputs = victim(batch.images)
+    try:
+        outputs = victim(batch.images)
+    except MedrobustError:
+        raise
+    except Exception as error:  # whatever a user's model raises on these images
+        shape = tuple(batch.images.shape[1:])
+        raise InputError(f"the model fails on images {shape}: {type(error).__name__}: {error}") from error
     victim.task.check_outputs(outputs, batch.truth)
     finite = outputs.flatten(1).isfinite().all(1)
     if not bool(finite.all()):

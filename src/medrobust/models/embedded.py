@@ -38,7 +38,7 @@ LEVEL_BLUR_MM = 10.0
 
 _RECIPES: dict[EmbeddedName, Recipe] = {
     # grey and white matter differ by 0.2 in brightness: more than a little change would blur the truth
-    "tissue": Recipe(steps=200, batch_size=8, learning_rate=1e-2, gain=0.05, offset=0.02, noise=0.02),
+    "tissue": Recipe(steps=200, batch_size=4, learning_rate=1e-2, gain=0.05, offset=0.02, noise=0.02),
     "level": Recipe(steps=300, batch_size=16, learning_rate=5e-3, rotation=15.0, shift=0.1, noise=0.05),
 }
 _NETWORKS: dict[EmbeddedName, Callable[[], nn.Module]] = {
@@ -63,9 +63,7 @@ def load_embedded_model(name: EmbeddedName) -> nn.Module:
     if not _load_kept(name, network, fingerprint):
         images, targets = _training_tensors(name, data)
         train(network, images, targets, _RECIPES[name], _progress(name))
-        write_to_cache(
-            _file_name(name), safetensors.torch.save(network.state_dict(), {"fingerprint": fingerprint})
-        )
+        write_to_cache(_file_name(name), safetensors.torch.save(network.state_dict(), {"fingerprint": fingerprint}))
     return network.eval()
 
 

@@ -47,9 +47,7 @@ def train(
         track: wraps the range of steps, to show how far it is.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     network.train()
     for step in track(range(recipe.steps)):
         for group in optimizer.param_groups:
@@ -63,9 +61,7 @@ def train(
         optimizer.zero_grad()
 
 
-def augment(
-    images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Turn, scale, shift, brighten and roughen each image by its own random amount.
 
     Args:

@@ -20,9 +20,7 @@ def timm_model(name: str, wanted: Requirements) -> nn.Module:
         raise _unknown_model("timm", name, timm.list_models())
     _check_use(f"timm:{name}", wanted, dense=False)
     try:
-        model = timm.create_model(
-            name, pretrained=False, in_chans=wanted.channels, num_classes=wanted.outputs
-        )
+        model = timm.create_model(name, pretrained=False, in_chans=wanted.channels, num_classes=wanted.outputs)
     except Exception as error:
         raise _cannot_build(f"timm:{name}", wanted, error) from error
     return cast("nn.Module", model)
@@ -92,8 +90,7 @@ def _check_use(source: str, wanted: Requirements, *, dense: bool, spatial_dims: 
         raise InputError(f"{source} is a {kind} network, the task is {wanted.task}: choose another model")
     if spatial_dims != wanted.spatial_dims:
         raise InputError(
-            f"{source} takes {spatial_dims}-D images, the data are {wanted.spatial_dims}-D: "
-            "choose another model"
+            f"{source} takes {spatial_dims}-D images, the data are {wanted.spatial_dims}-D: choose another model"
         )
 
 
@@ -108,9 +105,7 @@ def _unknown_model(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 def _cannot_build(source: str, wanted: Requirements, error: Exception) -> InputError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    return InputError(
-        f"{source} cannot be built for {wanted.channels} channels and {wanted.outputs} outputs: {reason}"
-    )
+    return InputError(f"{source} cannot be built for {wanted.channels} channels and {wanted.outputs} outputs: {reason}")
 
 
 def _replace_first_convolution(model: nn.Module, channels: int) -> None:

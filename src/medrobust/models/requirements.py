@@ -26,9 +26,7 @@ class Requirements:
 
     def __post_init__(self) -> None:
         if self.outputs < 1 or self.channels < 1:
-            raise InputError(
-                f"a model needs at least 1 output and 1 channel, got {self.outputs} and {self.channels}"
-            )
+            raise InputError(f"a model needs at least 1 output and 1 channel, got {self.outputs} and {self.channels}")
         if self.spatial_dims not in (2, 3):
             raise InputError(f"spatial_dims must be 2 or 3, got {self.spatial_dims}")
 

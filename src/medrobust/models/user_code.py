@@ -58,18 +58,14 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _failed(f"importing module {name!r}", error) from error  # what it imports is missing
-        raise InputError(
-            f"no module named {name!r} in {Path.cwd()} or among the installed packages"
-        ) from error
+        raise InputError(f"no module named {name!r} in {Path.cwd()} or among the installed packages") from error
     except Exception as error:
         raise _failed(f"importing module {name!r}", error) from error
 
 
 def _call(source: str, factory: Any, wanted: Requirements) -> object:
     if not callable(factory):
-        raise InputError(
-            f"{source} is a {type(factory).__name__}: it must be a function that returns a model"
-        )
+        raise InputError(f"{source} is a {type(factory).__name__}: it must be a function that returns a model")
     offered = {"outputs": wanted.outputs, "channels": wanted.channels}
     try:
         parameters = inspect.signature(factory).parameters
@@ -90,7 +86,5 @@ def _public_names(module: ModuleType) -> list[str]:
     return [
         name
         for name, value in vars(module).items()
-        if not name.startswith("_")
-        and callable(value)
-        and getattr(value, "__module__", None) == module.__name__
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == module.__name__
     ]

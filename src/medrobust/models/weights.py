@@ -76,9 +76,7 @@ def _read(path: Path) -> object:
     if suffix != ".safetensors" and suffix not in _PICKLED:
         raise InputError(f"{path}: weights must be a .safetensors, .pt, .pth or .bin file")
     if not path.is_file():
-        raise InputError(
-            f"{path}: {'is a folder, not a' if path.is_dir() else 'there is no such'} weights file"
-        )
+        raise InputError(f"{path}: {'is a folder, not a' if path.is_dir() else 'there is no such'} weights file")
     try:
         if suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -6,7 +6,7 @@ where robustness is claimed, an image that any attack breaks is broken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,19 +37,19 @@ def images_of(records: pl.DataFrame) -> pl.DataFrame:
     return records.unique("index", keep="first", maintain_order=True).sort("index")
 
 
-def conditions_of(records: pl.DataFrame, part: PartInfo) -> list[Condition]:
-    """Clean first; then by norm and rising eps the attacks in the order of the run, the worst case last."""
-    conditions = [Condition(CLEAN, "", 0.0, images_of(records), "before")]
+def conditions_of(records: pl.DataFrame, part: PartInfo) -> Iterator[Condition]:
+    """Clean first; then by norm and rising eps the attacks in the order of the run, the worst case last.
+
+    One by one, so that the rows of a large run are not held twice.
+    """
+    yield Condition(CLEAN, "", 0.0, images_of(records), "before")
     budgets = records.select("norm", "eps").unique(maintain_order=True)
     norms = list(dict.fromkeys(budgets["norm"].to_list()))
-    groups = records.partition_by("norm", "eps", as_dict=True)
     for norm, eps in sorted(budgets.iter_rows(), key=lambda budget: (norms.index(budget[0]), budget[1])):
-        group = groups[(norm, eps)]
-        by_attack = group.partition_by("attack", as_dict=True)
-        labels = in_order([key[0] for key in by_attack], part)
-        conditions += [Condition(label, norm, eps, by_attack[(label,)].sort("index")) for label in labels]
-        conditions.append(Condition(WORST_CASE, norm, eps, worst_rows(group, part.task)))
-    return conditions
+        group = records.filter((pl.col("norm") == norm) & (pl.col("eps") == eps))
+        for label in in_order(group["attack"].unique().to_list(), part):
+            yield Condition(label, norm, eps, group.filter(pl.col("attack") == label).sort("index"))
+        yield Condition(WORST_CASE, norm, eps, worst_rows(group, part.task))
 
 
 def worst_rows(records: pl.DataFrame, task: str) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import PartInfo, RunInfo
-from medrobust.statistics.conditions import CLEAN, WORST_CASE, Condition, conditions_of, images_of
+from medrobust.statistics.conditions import CLEAN, WORST_CASE, conditions_of, images_of
 from medrobust.statistics.metrics import Metric, metrics_of
 from medrobust.statistics.resampling import (
     bootstrap,
@@ -93,30 +93,21 @@ def _part_rows(
     images = images_of(records)
     clusters = clusters_of(images["patient"])
     places = images["index"].to_numpy()
-    figures: list[tuple[Condition, Metric, NDArray[np.int64]]] = []
+    figures: list[tuple[dict[str, object], Metric, int]] = []
     for condition in conditions_of(records, part):
         codes = clusters.codes[np.searchsorted(places, condition.rows["index"].to_numpy())]
-        figures += [(condition, metric, codes) for metric in metrics_of(condition, part, codes, clusters.count)]
+        key: dict[str, object] = {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
+        for metric in metrics_of(condition, part, codes, clusters.count):
+            figures.append((key, metric, int(np.count_nonzero(np.bincount(codes[metric.used])))))
 
     statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
     draws = iter(bootstrap(statistics, clusters.count, resamples, seed).T)
     rows: list[dict[str, object]] = []
-    for condition, metric, codes in figures:
+    for key, metric, of_metric in figures:
         drawn = None if metric.statistic is None else next(draws)
-        of_metric = int(np.count_nonzero(np.bincount(codes[metric.used])))
-        rows.append(
-            {
-                "attack": condition.attack,
-                "norm": condition.norm,
-                "eps": condition.eps,
-                "metric": metric.name,
-                "value": metric.value,
-                **_interval(metric, drawn, of_metric, confidence),
-                "n": int(metric.used.sum()),
-                "clusters": of_metric,
-                "resampled": clusters.kind,
-            }
-        )
+        figure = {"metric": metric.name, "value": metric.value, **_interval(metric, drawn, of_metric, confidence)}
+        basis = {"n": int(metric.used.sum()), "clusters": of_metric, "resampled": clusters.kind}
+        rows.append({**key, **figure, **basis})
     return rows
 
 
