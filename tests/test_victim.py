@@ -140,3 +140,34 @@ def test_autocast_gives_float32_outputs():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert victim(model)(torch.rand(2, 1, 4, 4)).dtype == torch.float32
     assert victim(model.bfloat16())(torch.rand(2, 1, 4, 4)).dtype == torch.float32
+
+
+def test_channels_last_answers_the_same_and_leaves_the_layout():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2))
+        images = torch.rand(2, 3, 8, 8)
+    pointers = [weight.data_ptr() for weight in model.parameters()]
+    layouts = []
+    model[0].register_forward_pre_hook(
+        lambda module, inputs: layouts.append([t.is_contiguous() for t in (inputs[0], module.weight)])
+    )
+    fast = victim(model, channels_last=True)
+    assert torch.allclose(fast(images), victim(model)(images), atol=1e-6)
+    assert layouts == [[False, False], [True, True]]
+    assert [weight.data_ptr() for weight in model.parameters()] == pointers
+    # a changed weight is noticed: the next answer is the new model's
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert torch.allclose(fast(images), victim(model)(images), atol=1e-6)
+
+
+def test_weights_are_frozen_only_for_the_call():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    model[1].bias.requires_grad_(False)
+    needed = []
+    model.register_forward_pre_hook(lambda module, inputs: needed.append(module[1].weight.requires_grad))
+    victim(model)(torch.rand(1, 1, 2, 2))
+    assert needed == [False]
+    assert model[1].weight.requires_grad
+    assert not model[1].bias.requires_grad

@@ -28,7 +28,8 @@ EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED = "embedded"
 SUCCESS_DICE = 0.5
 EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
-RANDOM_WITHOUT_WEIGHTS = ("timm", "torchvision", "smp")
+UNTRAINED = ("timm", "torchvision", "smp")
+LIBRARIES = (EMBEDDED, *UNTRAINED)
 
 
 class _Section(BaseModel):
@@ -266,7 +267,7 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
         spatial_dims=info.spatial_dims,
     )
     settings = config.model
-    if settings.weights is None and source.partition(":")[0] in RANDOM_WITHOUT_WEIGHTS:
+    if settings.weights is None and source.partition(":")[0] in UNTRAINED:
         warnings.warn(
             f"{source} without --weights is untrained: its figures say nothing",
             MedrobustWarning,
@@ -275,7 +276,9 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     bounds = info.bounds if settings.bounds is None else settings.bounds
     usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
     task = task_for(info, settings.success_dice or usual_dice)
-    return Victim(model.to(_device(config.device)), task, bounds, settings.mean, settings.std)
+    model.to(_device(config.device))
+    library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
+    return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
 
 
 def _device(name: str) -> torch.device:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -50,15 +50,19 @@ class Threat:
         if self.quantum is not None and not (math.isfinite(self.quantum) and self.quantum > 0):
             raise InputError(f"quantum must be positive, got {self.quantum}")
 
-    def project(self, clean: Tensor, moved: Tensor, bounds: Bounds) -> Tensor:
-        """The allowed image nearest to `moved`: in the ball around `clean`, then inside the bounds."""
-        moved = self._masked(clean, moved)
+    def around(self, clean: Tensor, bounds: Bounds) -> Ball:
+        """The allowed images around the clean ones, ready to project on at every step."""
         if self.norm == "linf":
             low, high = (clean - self.eps).clamp_min(bounds[0]), (clean + self.eps).clamp_max(bounds[1])
-            return torch.minimum(torch.maximum(moved, low), high)
-        delta = moved - clean
-        length = per_image(delta.flatten(1).norm(dim=1), delta)
-        return (clean + delta * (self.eps / length.clamp_min(self.eps).clamp_min(TINY))).clamp(*bounds)
+            if self.mask is not None:
+                free = self._mask_like(clean)
+                low, high = torch.where(free, low, clean), torch.where(free, high, clean)
+            return _Box(low, high)
+        return _Sphere(clean, self.eps, None if self.mask is None else self._mask_like(clean), bounds)
+
+    def project(self, clean: Tensor, moved: Tensor, bounds: Bounds) -> Tensor:
+        """The allowed image nearest to `moved`: in the ball around `clean`, then inside the bounds."""
+        return self.around(clean, bounds).project(moved)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm in which the loss rises fastest; zero where the gradient is."""
@@ -106,9 +110,6 @@ class Threat:
             if float((position - position.round()).abs().max()) > 1e-3:
                 raise InputError(f"images do not lie on the grid of quantum {self.quantum:g} from {bounds[0]:g}")
 
-    def _masked(self, clean: Tensor, moved: Tensor) -> Tensor:
-        return moved if self.mask is None else torch.where(self._mask_like(clean), moved, clean)
-
     def _mask_like(self, images: Tensor) -> Tensor:
         assert self.mask is not None
         return (self.mask.to(images.device) != 0).expand_as(images)
@@ -118,6 +119,38 @@ class Threat:
         if self.mask is None:
             return clean[0].numel()
         return self._mask_like(clean).flatten(1).sum(1).clamp_min(1)
+
+
+class Ball(Protocol):
+    """The allowed images around a batch of clean ones."""
+
+    def project(self, moved: Tensor) -> Tensor:
+        """The allowed image nearest to each, `(B, C, *spatial)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Box:
+    low: Tensor
+    high: Tensor
+
+    def project(self, moved: Tensor) -> Tensor:
+        return torch.clamp(moved, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class _Sphere:
+    clean: Tensor
+    radius: float
+    free: Tensor | None
+    bounds: Bounds
+
+    def project(self, moved: Tensor) -> Tensor:
+        delta = moved - self.clean
+        if self.free is not None:
+            delta = torch.where(self.free, delta, 0)
+        length = per_image(delta.flatten(1).norm(dim=1), delta)
+        return (self.clean + delta * (self.radius / length.clamp_min(max(self.radius, TINY)))).clamp(*self.bounds)
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ class Victim:
         task: how to read the outputs.
         bounds: lowest and highest value of an image in data units: (0, 1), or e.g. (-1024, 3071) HU.
         mean, std: per channel (or one for all), in data units; the model sees (image − mean)/std.
+        channels_last: run 2-D models in PyTorch's channels_last layout, in which convolutions often take a tenth to a
+            third less time. The weights are laid out so for the time of a call, in copies that are kept. Not for models
+            that reshape their features by `.view`, which raise in that layout.
 
     Raises:
         InputError: bounds are not finite and ascending, or std is not positive.
@@ -40,6 +43,8 @@ class Victim:
         bounds: tuple[float, float] = (0.0, 1.0),
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
+        *,
+        channels_last: bool = False,
     ) -> None:
         low, high = float(bounds[0]), float(bounds[1])
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -49,6 +54,8 @@ class Victim:
         self.bounds = (low, high)
         self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
         self.std = None if std is None else torch.as_tensor(std, dtype=torch.float64).reshape(-1)
+        self.channels_last = channels_last
+        self._copies: dict[nn.Parameter, tuple[int, Tensor]] = {}
         if self.std is not None and not bool((self.std > 0).all()):
             raise InputError(f"std must be positive, got {self.std.tolist()}")
 
@@ -65,7 +72,7 @@ class Victim:
     def forward(self, images: Tensor) -> Tensor:
         """As a call, inside `evaluating()`, which a loop enters once for all its steps."""
         reference = next(self.model.parameters(), images)
-        inputs = images.to(reference.device)
+        inputs = self.laid_out(images.to(reference.device))
         if inputs.dtype in HALF:
             inputs = inputs.float()
         if self.mean is not None:
@@ -80,21 +87,53 @@ class Victim:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Run the model in eval mode, then put every module's mode and every changed buffer back."""
+        """Run the model in eval mode with frozen weights, then put everything back as it was.
+
+        Frozen, a layer need not keep its input for a gradient of its weights that nobody asks for.
+        """
         modes = [(module, module.training) for module in self.model.modules()]
+        learning = [weight for weight in self.model.parameters() if weight.requires_grad and weight.is_leaf]
         buffers = [(buffer, buffer.detach().clone(), buffer._version) for buffer in self.model.buffers()]
         for module, _ in modes:
             module.training = False
+        for weight in learning:
+            weight.requires_grad_(False)
+        layouts = self._lay_out_weights()
         try:
             yield
         finally:
+            for weight, original in layouts:
+                weight.data = original
             for module, training in modes:
                 module.training = training
+            for weight in learning:
+                weight.requires_grad_()
             with torch.no_grad():
                 for buffer, saved, version in buffers:
                     # an untouched buffer is left alone: its version counter guards the caller's own graph
                     if buffer._version != version:
                         buffer.copy_(saved)
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        """Images in the layout that the model runs in; the same values."""
+        if self.channels_last and images.ndim == 4:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def _lay_out_weights(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Give convolutions channels_last weights, from copies made anew when a weight has changed."""
+        if not self.channels_last:
+            return []
+        changed = []
+        for weight in self.model.parameters():
+            if weight.ndim == 4:
+                version, copy = self._copies.get(weight, (-1, weight.data))
+                if version != weight._version or copy.device != weight.device or copy.dtype != weight.dtype:
+                    copy = weight.data.contiguous(memory_format=torch.channels_last)
+                    self._copies[weight] = (weight._version, copy)
+                changed.append((weight, weight.data))
+                weight.data = copy
+        return changed
 
     def check_images(self, images: Tensor) -> None:
         """Raise `InputError` unless images are a finite float `(B, C, *spatial)` within the bounds.

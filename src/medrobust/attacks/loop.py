@@ -17,8 +17,8 @@ from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
 from medrobust.errors import InputError
-from medrobust.threat import Threat, per_image, sample_generators
-from medrobust.victim import Victim
+from medrobust.threat import Ball, Threat, per_image, sample_generators
+from medrobust.victim import HALF, Victim
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class _Job:
     clean: Tensor
     truth: Tensor
     threat: Threat
+    ball: Ball
     noise: Tensor
     dtype: torch.dtype
 
@@ -108,19 +109,21 @@ def run_plan(
     victim.task.check_truth(truth)
     threat.check(images, victim.bounds)
     with torch.inference_mode(mode=False), torch.enable_grad():
-        clean = images.detach().clone()
-        if clean.dtype in (torch.float16, torch.bfloat16):
+        clean = victim.laid_out(images.detach().clone())
+        if clean.dtype in HALF:
             clean = clean.float()
         truth = truth.detach().to(clean.device).clone()
         if not len(images):
             return _nothing(clean.to(images.dtype))
-        job = _Job(plan, victim, clean, truth, threat, _directions(clean, seed, ids), images.dtype)
+        ball = threat.around(clean, victim.bounds)
+        job = _Job(plan, victim, clean, truth, threat, ball, _directions(clean, seed, ids), images.dtype)
         with victim.evaluating():
             kept, stuck = _all_restarts(job, seed, ids)
+    adversarial = torch.empty_like(images).copy_(kept.image)  # in the layout of the caller's images
     _refuse_nan(kept.outputs, ids)
     return AttackResult(
-        adversarial=kept.image,
-        delta=kept.image - images,
+        adversarial=adversarial,
+        delta=adversarial - images,
         success=kept.success,
         loss=kept.loss,
         outputs=kept.outputs,
@@ -151,7 +154,7 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
     parts = [part.begin() for part in plan.gradients]
     recorder = TrajectoryRecorder(victim, job.truth, job.clean, plan.watch) if plan.watch else None
     best = _BestIterate(job) if plan.keep_best else None
-    iterate = Iterate(0, plan.steps, job.clean, start, job.truth, plan.sign)
+    iterate = Iterate(0, plan.steps, job.clean, start, job.truth, plan.sign, plan.step_size)
     direction: Tensor | None = None
     for index in range(plan.steps):
         current = iterate.current.detach().requires_grad_()
@@ -161,16 +164,15 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
             best.see(current, terms)
         if recorder is not None:
             recorder.record(current, terms, direction)
-        gradient = _gradient(terms.total, current)
-        gradient, lost = _revive(threat.allowed(gradient), threat.allowed(_shifted(job.noise, index)))
+        gradient = threat.allowed(_gradient(terms.total, current))
+        gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)))
         stuck += lost
         for part in parts:
             gradient = part(gradient)
         direction = threat.steepest(gradient)
         with torch.no_grad():
-            step = plan.step_size * direction
-            moved = threat.project(job.clean, current + step, victim.bounds)
-        iterate = replace(iterate, current=moved, previous=current.detach(), step=step)
+            moved = job.ball.project(torch.add(current, direction, alpha=plan.step_size))
+        iterate = replace(iterate, current=moved, previous=current.detach(), direction=direction)
     if recorder is not None:
         recorder.record(iterate.current, None, direction)
     yield _judge(job, iterate.current, recorder.finish() if recorder else None)
@@ -213,18 +215,20 @@ def _revive(gradient: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(per_image(alive, gradient), gradient, noise), ~alive
 
 
-def _shifted(noise: Tensor, index: int) -> Tensor:
-    """Another pattern of the same signs at every step, without drawing again."""
-    return noise.flatten(1).roll(index * 7919, 1).view_as(noise)
-
-
 def _directions(clean: Tensor, seed: int, ids: Sequence[object]) -> Tensor:
-    """Random signs per sample, the steps of an image that has no gradient."""
+    """Random signs per sample, the steps of an image that has no gradient; twice over, for `_pattern`."""
     draws = [
-        torch.randint(0, 2, image.shape, generator=generator, dtype=torch.int8)
+        torch.randint(0, 2, (image.numel(),), generator=generator, dtype=torch.int8)
         for image, generator in zip(clean, sample_generators(seed, ids, "no gradient"), strict=True)
     ]
-    return 2 * torch.stack(draws).to(clean) - 1
+    return (2 * torch.stack(draws).to(clean) - 1).repeat(1, 2)
+
+
+def _pattern(noise: Tensor, index: int, like: Tensor) -> Tensor:
+    """Other signs at every step, without drawing or copying: a window that moves over them."""
+    size = noise.shape[1] // 2
+    begin = index * 7919 % size
+    return noise[:, begin : begin + size].view_as(like)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ class Iterate:
         truth: the truth, or the target when `sign` is −1.
         sign: +1 to leave the truth, −1 to reach the target.
         previous: the iterate before, None at the start.
-        step: what was added to `previous` before projection, None at the start.
+        direction, step_size: what was added to `previous`, before projection, is their product.
     """
 
     index: int
@@ -31,8 +31,9 @@ class Iterate:
     current: Tensor
     truth: Tensor
     sign: int
+    step_size: float = 0.0
     previous: Tensor | None = None
-    step: Tensor | None = None
+    direction: Tensor | None = None
 
 
 @dataclass(frozen=True)

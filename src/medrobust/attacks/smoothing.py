@@ -38,18 +38,25 @@ class GaussianSmoothing:
         if radius == 0:
             return images
         taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        kernel = torch.exp(-(taps**2) / (2 * self.sigma**2))
-        kernel = (kernel / kernel.sum()).to(images)
-        # every axis on its own: far fewer products than the full kernel, and the same for 2-D and 3-D
+        weights = torch.exp(-(taps**2) / (2 * self.sigma**2))
+        weights = (weights / weights.sum()).tolist()
+        smoothed = _extended(images, radius)
+        # every axis on its own, as a weighted sum of shifted views: many times faster than a convolution of one
+        # channel, here and in the backward pass
         for axis in range(2, images.ndim):
-            images = _smooth_axis(images, kernel, axis, radius)
-        return images
+            length, total = images.shape[axis], torch.zeros((), dtype=images.dtype, device=images.device)
+            for tap, weight in enumerate(weights):
+                total = total + weight * smoothed.narrow(axis, tap, length)
+            smoothed = total
+        return smoothed
 
 
-def _smooth_axis(images: Tensor, kernel: Tensor, axis: int, radius: int) -> Tensor:
-    length = images.shape[axis]
-    lines = images.movedim(axis, -1)
-    shape = lines.shape
-    mode = "reflect" if radius < length else "replicate"
-    padded = F.pad(lines.reshape(-1, 1, length), (radius, radius), mode=mode)
-    return F.conv1d(padded, kernel.view(1, 1, -1)).reshape(shape).movedim(-1, axis)
+def _extended(images: Tensor, radius: int) -> Tensor:
+    """The images with `radius` more pixels on either side of every spatial axis."""
+    spatial = images.shape[2:]
+    for mode in ("reflect", "replicate"):
+        # F.pad counts axes from the last
+        ends = [radius if (length > radius) == (mode == "reflect") else 0 for length in reversed(spatial)]
+        if any(ends):
+            images = F.pad(images, [end for axis_end in ends for end in (axis_end, axis_end)], mode=mode)
+    return images

@@ -112,5 +112,5 @@ class Stabilized:
 
     def _moved_back(self, iterate: Iterate) -> Tensor:
         assert iterate.previous is not None
-        assert iterate.step is not None
-        return iterate.previous + self.smoothing(iterate.step)
+        assert iterate.direction is not None
+        return iterate.previous + self.smoothing(iterate.step_size * iterate.direction)
