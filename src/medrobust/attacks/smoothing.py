@@ -38,16 +38,16 @@ class GaussianSmoothing:
         if radius == 0:
             return images
         taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        weights = torch.exp(-(taps**2) / (2 * self.sigma**2))
-        weights = (weights / weights.sum()).tolist()
+        kernel = torch.exp(-(taps**2) / (2 * self.sigma**2))
+        weights = (kernel / kernel.sum()).tolist()
         smoothed = _extended(images, radius)
         # every axis on its own, as a weighted sum of shifted views: many times faster than a convolution of one
         # channel, here and in the backward pass
         for axis in range(2, images.ndim):
-            length, total = images.shape[axis], torch.zeros((), dtype=images.dtype, device=images.device)
-            for tap, weight in enumerate(weights):
-                total = total + weight * smoothed.narrow(axis, tap, length)
-            smoothed = total
+            views = [smoothed.narrow(axis, tap, images.shape[axis]) for tap in range(self.kernel_size)]
+            smoothed = weights[0] * views[0]
+            for weight, view in zip(weights[1:], views[1:], strict=True):
+                smoothed = smoothed + weight * view
         return smoothed
 
 

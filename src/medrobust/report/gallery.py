@@ -60,6 +60,14 @@ class Entry:
     right: bool | None
     attacks: list[Attacked]
 
+    @property
+    def by_attack(self) -> dict[str, list[Attacked]]:
+        """Label → what that attack made at each budget."""
+        rows: dict[str, list[Attacked]] = {}
+        for attacked in self.attacks:
+            rows.setdefault(attacked.label, []).append(attacked)
+        return rows
+
 
 def gallery_entries(images: list[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo) -> list[Entry]:
     """The images of a part, with the answers that the records hold for them."""
