@@ -63,6 +63,7 @@ def options(
 
 @app.command()
 def evaluate(
+    ctx: typer.Context,
     config: ConfigFile = None,
     data: Data = None,
     data_format: DataFormat = None,
@@ -90,27 +91,7 @@ def evaluate(
     from medrobust.config import read_config, run_config
     from medrobust.evaluation import check_output_folder
 
-    overrides: dict[str, object] = {
-        "data.path": data,
-        "data.format": data_format,
-        "data.split": split,
-        "data.resize": resize,
-        "data.limit": limit,
-        "model.source": model,
-        "model.weights": weights,
-        "model.mean": _numbers("--mean", mean),
-        "model.std": _numbers("--std", std),
-        "attacks": attacks,
-        "threat.eps": _items(eps),
-        "threat.norm": norm,
-        "out": out,
-        "seed": seed,
-        "batch_size": batch_size,
-        "device": device,
-        "skip_bad": skip_bad or None,
-        "name": name,
-    }
-    settings = read_config(config, overrides)
+    settings = read_config(config, _overrides(ctx))
     folder = settings.out or Path("runs") / f"{settings.label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_output_folder(folder)  # before hours of work, not after
     run = run_config(settings, progress=sys.stderr.isatty())
@@ -121,9 +102,10 @@ def evaluate(
 
 @app.command()
 def attack(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the images; must not exist yet.")],
     config: ConfigFile = None,
-    name: Annotated[str, typer.Option("--attack", help="One attack; see `medrobust attacks`.")] = "smia",
+    attack_name: Annotated[str, typer.Option("--attack", help="One attack; see `medrobust attacks`.")] = "smia",
     eps: Annotated[str, typer.Option(help="One budget: 4/255, 0.01, 10HU.")] = "4/255",
     data: Data = None,
     data_format: DataFormat = None,
@@ -143,25 +125,8 @@ def attack(
     """Write adversarial images, measured as they lie on disk, with a manifest.csv."""
     from medrobust.config import export_config, read_config
 
-    overrides: dict[str, object] = {
-        "data.path": data,
-        "data.format": data_format,
-        "data.split": split,
-        "data.resize": resize,
-        "data.limit": limit,
-        "model.source": model,
-        "model.weights": weights,
-        "model.mean": _numbers("--mean", mean),
-        "model.std": _numbers("--std", std),
-        "threat.eps": [eps],
-        "threat.norm": norm,
-        "seed": seed,
-        "batch_size": batch_size,
-        "device": device,
-        "skip_bad": skip_bad or None,
-    }
-    settings = read_config(config, overrides)
-    for folder, rows, skipped in export_config(settings, name, out):
+    settings = read_config(config, _overrides(ctx) | {"out": None})
+    for folder, rows, skipped in export_config(settings, attack_name, out):
         for bad in skipped:
             _say(f"skipped image {bad.index}: {bad.reason}")
         right = [row for row in rows if row["right_before"]]
@@ -278,12 +243,46 @@ def _list(*columns: str) -> Table:
     return table
 
 
-def _items(text: str | None) -> list[str] | None:
-    return None if text is None else [item.strip() for item in text.split(",")]
+# option → field of the configuration; `evaluate` and `attack` have them in common
+FIELDS = {
+    "data": "data.path",
+    "data_format": "data.format",
+    "split": "data.split",
+    "resize": "data.resize",
+    "limit": "data.limit",
+    "model": "model.source",
+    "weights": "model.weights",
+    "mean": "model.mean",
+    "std": "model.std",
+    "attacks": "attacks",
+    "eps": "threat.eps",
+    "norm": "threat.norm",
+    "out": "out",
+    "seed": "seed",
+    "batch_size": "batch_size",
+    "device": "device",
+    "skip_bad": "skip_bad",
+    "name": "name",
+}
 
 
-def _numbers(option: str, text: str | None) -> list[float] | None:
+def _overrides(ctx: typer.Context) -> dict[str, object]:
+    """The options that were given, as fields of the configuration."""
+    given = {
+        option: value
+        for option, value in ctx.params.items()
+        if option in FIELDS and value is not None and value is not False
+    }
+    for option in ("mean", "std"):
+        if option in given:
+            given[option] = _numbers(f"--{option}", given[option])
+    if "eps" in given:
+        given["eps"] = [eps.strip() for eps in given["eps"].split(",")]
+    return {FIELDS[option]: value for option, value in given.items()}
+
+
+def _numbers(option: str, text: str) -> list[float]:
     try:
-        return None if text is None else [float(item) for item in text.split(",")]
+        return [float(item) for item in text.split(",")]
     except ValueError as error:
         raise InputError(f"{option} {text!r}: expected numbers, comma-separated") from error

@@ -112,3 +112,9 @@ def test_another_schema_version_is_told(run, tmp_path):
 def test_runs_are_joined(run):
     with pytest.raises(InputError, match="both runs have a part 'slices'"):
         run.joined(run)
+
+
+def test_a_folder_below_a_file_is_refused(run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file does not allow it"):
+        run.save(tmp_path / "file" / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ def check_output_folder(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "holds another run" if (folder / RUN_JSON).exists() else "is not an empty folder"
         raise InputError(f"{folder} {what}; give another --out, or remove it first")
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(f"{folder} cannot be written: {there} does not allow it; give another --out")
 
 
 @contextmanager
