@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,20 @@ def _few_threads():
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory) -> Iterator[str]:
+    """One cache of slices and embedded models for a whole test run, not the user's; `MEDROBUST_CACHE` names another."""
+    given = os.environ.get("MEDROBUST_CACHE")
+    folder = given or str(tmp_path_factory.mktemp("cache"))
+    os.environ["MEDROBUST_CACHE"] = folder
+    yield folder
+    if given is None:
+        del os.environ["MEDROBUST_CACHE"]
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
+    """Real medical images beside the project; see SOURCES.md there."""
     if not SHARED.is_dir():
         pytest.skip(f"the shared data sets are not there ({SHARED.name} beside the project)")
     return SHARED

@@ -53,6 +53,7 @@ def part_info(task: str, classes: Sequence[str], *, name: str = "synthetic", **c
         attacks={label: {"attack": label.upper(), "steps": 10, "targeted": False} for label in STRENGTH},
         threats=[{"norm": "linf", "eps": eps, "unit": dataset.unit} for eps in BUDGETS],
         success_dice=0.5 if task == "segmentation" else None,
+        victim={"bounds": list(dataset.bounds), "mean": [0.5], "std": [0.25], "channels_last": False},
     )
     return replace(part, **changes)
 

@@ -93,6 +93,19 @@ def test_hounsfield_grid_counts_from_the_lower_bound():
     assert saved.flatten().tolist() == [-997.0, 33.0]
 
 
+def test_16_bit_images_lie_on_their_grid():
+    q = 1 / 65535
+    clean = (torch.randint(0, 65536, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)) / 65535).float()
+    threat = Threat(20 * q, quantum=q)
+    threat.check(clean, BOUNDS)
+    saved = threat.finish(clean, threat.project(clean, clean + 0.1, BOUNDS), BOUNDS)
+    levels = (saved - clean).double() * 65535
+    assert float((levels - levels.round()).abs().max()) < 0.02
+    assert int(levels.round().max()) == 20
+    with pytest.raises(InputError, match=r"finer than torch\.float32 can tell apart"):
+        Threat(0.1, quantum=1e-7).check(clean, BOUNDS)
+
+
 def test_generators_depend_on_seed_id_and_purpose_alone():
     draw = lambda *key: float(torch.rand((), generator=sample_generators(*key)[0]))  # noqa: E731
     assert draw(0, ["a"], "x") == draw(0, ["a"], "x")
@@ -105,11 +118,13 @@ def test_generators_depend_on_seed_id_and_purpose_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eps": -0.1}, "not negative, got -0.1"),
+        ({"eps": -0.1}, "at least 0, got -0.1"),
         ({"eps": math.nan}, "finite"),
         ({"eps": math.inf}, "finite"),
         ({"eps": 0.1, "norm": "l3"}, "linf, l2, got 'l3'"),
-        ({"eps": 0.1, "quantum": 0}, "quantum must be positive"),
+        ({"eps": 0.1, "quantum": 0}, "quantum must be a finite number above 0"),
+        ({"eps": "0.1"}, "eps must be a finite number, at least 0"),
+        ({"eps": 0.5 / 255, "quantum": 1 / 255}, "smaller than one step"),
     ],
 )
 def test_refuses_options(options, message):

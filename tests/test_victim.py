@@ -101,6 +101,7 @@ def test_refuses_an_output_that_is_no_tensor():
             r"range from 0 to 200, outside the bounds \[0, 1\].*8-bit",
         ),
         (torch.tensor([[[[-2.1, 2.6]]]]), (0, 1), "looks normalised"),
+        (torch.tensor([[[[-0.5, 0.49]]]]), (0, 1), "looks normalised"),
         (torch.tensor([[[[-1024.0, 1500.0]]]]), (0, 1), "Hounsfield"),
         (torch.tensor([[[[-1024.0, 5000.0]]]]), (-1024, 3071), r"outside the bounds \[-1024, 3071\]"),
         (torch.tensor([[[[0.5, torch.nan]]]]), (0, 1), "NaN or infinite"),

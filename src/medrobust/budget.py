@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from medrobust.errors import InputError
 
-_NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
+_NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?"
 _BUDGET = re.compile(rf"\s*(?P<number>[-+]?{_NUMBER}(?:\s*/\s*{_NUMBER})?)\s*(?P<unit>HU)?\s*", re.IGNORECASE)
 
 

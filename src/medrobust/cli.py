@@ -126,11 +126,11 @@ def attack(
     from medrobust.config import export_config, read_config
 
     settings = read_config(config, _overrides(ctx) | {"out": None})
-    for folder, rows, skipped in export_config(settings, attack_name, out):
+    for folder, rows, skipped in export_config(settings, attack_name, out, progress=sys.stderr.isatty()):
         for bad in skipped:
             _say(f"skipped image {bad.index}: {bad.reason}")
         right = [row for row in rows if row["right_before"]]
-        fooled = sum(bool(row["success"]) for row in right)
+        fooled = sum(not row["right_after"] for row in right)
         _say(f"{folder}: {len(rows)} images; {fooled} of {len(right)} answered right before are now wrong")
 
 
@@ -162,14 +162,11 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
 @app.command("attacks")
 def list_attacks() -> None:
     """List the attacks, with their options and where they are from."""
-    from dataclasses import fields
-
-    from medrobust.attacks import ATTACKS
+    from medrobust.attacks import ATTACKS, option_names
 
     table = _list("attack", "what it does", "reference", "options")
     for key, entry in ATTACKS.items():
-        options = ", ".join(field.name for field in fields(entry.attack) if field.init)
-        table.add_row(key, entry.summary, entry.reference, options)
+        table.add_row(key, entry.summary, entry.reference, ", ".join(option_names(key)))
     _console().print(table)
 
 
@@ -215,6 +212,10 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         app(arguments)
+    except SystemExit as ended:
+        if ended.code == 130:
+            _say("stopped; nothing was written")
+        raise
     except MedrobustError as error:
         if len(arguments) < len(sys.argv) - 1:
             raise

@@ -13,13 +13,13 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from medrobust.attacks import IterativeAttack, make_attack
+from medrobust.attacks import Attack, make_attack
 from medrobust.budget import Budget
 from medrobust.data import DataOptions, Dataset, DatasetInfo, open_dataset
 from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
 from medrobust.models import load_model
-from medrobust.run import Run, evaluate
+from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Segmentation, Task
 from medrobust.threat import Norm, Threat
 from medrobust.victim import Victim
@@ -61,6 +61,7 @@ class ModelConfig(_Section):
 
     source: str = EMBEDDED
     weights: Path | None = None
+    outputs: int | None = Field(default=None, ge=1)
     mean: list[float] | float | None = None
     std: list[float] | float | None = None
     bounds: tuple[float, float] | None = None
@@ -136,17 +137,24 @@ class RunConfig(_Section):
         """A short name, for the folder of a run."""
         return self.name or Path(self.data.path).stem.replace(":", "-") or "run"
 
-    def build_attacks(self) -> dict[str, IterativeAttack]:
+    def build_attacks(self) -> dict[str, Attack]:
         """Label → attack; the label names the attack unless its options do.
 
         Raises:
             InputError: no such attack, or no such option of it.
         """
-        attacks = {}
-        for label, options in self.attacks.items():
-            options = dict(options)
-            attacks[label] = make_attack(str(options.pop("attack", label)), options)
-        return attacks
+        return {label: self.build_attack(label) for label in self.attacks}
+
+    def build_attack(self, label: str) -> Attack:
+        """The attack of that label; one that the configuration does not list is the catalogue's, with its defaults.
+
+        Raises:
+            InputError: no such attack, or no such option of it.
+        """
+        options = dict(self.attacks.get(label, {}))
+        if isinstance(options.get("step_size"), str):
+            options["step_size"] = Budget.parse(options["step_size"]).eps
+        return make_attack(str(options.pop("attack", label)), options)
 
 
 @dataclass(frozen=True)
@@ -181,12 +189,14 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
     Raises:
         InputError: they cannot be read, or do not fit each other.
     """
-    paths = EMBEDDED_PARTS if config.data.path == EMBEDDED else (config.data.path,)
-    for path in paths:
+    own_data, own_model = config.data.path != EMBEDDED, config.model.source != EMBEDDED
+    if own_model and not own_data:
+        raise InputError("give the data of this model with --data (embedded:tissue or embedded:level are brain slices)")
+    if own_data and not own_model and not config.data.path.startswith(EMBEDDED):
+        raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
+    for path in (config.data.path,) if own_data else EMBEDDED_PARTS:
         dataset = open_dataset(path, config.data.options(config.skip_bad))
-        source = path if config.model.source == EMBEDDED else config.model.source
-        if not path.startswith(EMBEDDED) and config.model.source == EMBEDDED:
-            raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
+        source = config.model.source if own_model else path
         yield Part(dataset, _victim(dataset.info, config, source), source)
 
 
@@ -198,7 +208,11 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
     """
     attacks = config.build_attacks()
     whole: Run | None = None
-    for part in build_parts(config):
+    parts = list(build_parts(config))
+    for part in parts:
+        name = config.name
+        if name is not None and len(parts) > 1:
+            name = f"{name}: {part.dataset.info.name}"
         run = evaluate(
             part.victim,
             part.dataset,
@@ -208,7 +222,7 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
             batch_size=config.batch_size,
             gallery=config.gallery,
             skip_bad=config.skip_bad,
-            name=config.name,
+            name=name,
             model_name=part.model_name,
             config=config.model_dump(mode="json"),
             progress=progress,
@@ -219,7 +233,7 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
 
 
 def export_config(
-    config: RunConfig, attack_name: str, folder: Path
+    config: RunConfig, attack_name: str, folder: Path, *, progress: bool = False
 ) -> Iterator[tuple[Path, list[dict[str, object]], list[Skipped]]]:
     """Write adversarial images as configured: per part its folder, its manifest's rows and what was skipped.
 
@@ -228,24 +242,28 @@ def export_config(
     Raises:
         InputError: anything in the configuration cannot be used.
     """
-    options = dict(config.attacks.get(attack_name, {}))
-    attack = make_attack(str(options.pop("attack", attack_name)), options)
+    attack = config.build_attack(attack_name)
     check_output_folder(folder)
     parts = list(build_parts(config))
     for part in parts:
         skipped: list[Skipped] = []
-        (threat,) = config.threat.threats(part.dataset.info.unit)
+        threats = config.threat.threats(part.dataset.info.unit)
+        if len(threats) != 1:
+            raise InputError(f"images are written for one budget, got {len(threats)}: give one --eps")
+        (threat,) = threats
         place = folder if len(parts) == 1 else folder / part.dataset.info.name
-        rows = export_adversarial(
-            part.victim,
-            part.dataset,
-            attack,
-            threat,
-            place,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            on_bad=skipped.append if config.skip_bad else None,
-        )
+        with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
+            rows = export_adversarial(
+                part.victim,
+                part.dataset,
+                attack,
+                threat,
+                place,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                on_bad=skipped.append if config.skip_bad else None,
+                on_progress=advance,
+            )
         yield place, rows, skipped
 
 
@@ -253,14 +271,19 @@ def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
     """The task that reads the outputs of a model for these data."""
     classes = len(info.classes)
     if info.task == "segmentation":
-        return Segmentation(classes, success_dice=success_dice)
-    return Classification(classes, multilabel=info.task == "multilabel", ordinal=info.task == "ordinal")
+        return Segmentation(classes, success_dice=success_dice, ignore_index=info.ignore_index)
+    return Classification(
+        classes,
+        multilabel=info.task == "multilabel",
+        ordinal=info.task == "ordinal",
+        ignore_index=info.ignore_index,
+    )
 
 
 def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     model = load_model(
         source,
-        outputs=len(info.classes),
+        outputs=config.model.outputs or len(info.classes),
         channels=info.channels,
         task=info.task,
         weights=config.model.weights,
@@ -288,7 +311,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0][:120]}") from error
     return device
 
 

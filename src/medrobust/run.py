@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medrobust._version import __version__
-from medrobust.attacks import PGD, SMIA, IterativeAttack
+from medrobust.attacks import PGD, SMIA, Attack
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation import (
@@ -32,6 +32,7 @@ from medrobust.evaluation import (
     read_run,
     save_run,
 )
+from medrobust.evaluation.cautions import cautions
 from medrobust.evaluation.measure import Progress as OnProgress
 from medrobust.models import weights_fingerprint
 from medrobust.report import terminal_table, write_report
@@ -126,7 +127,7 @@ def load_run(folder: str | Path) -> Run:
 def evaluate(
     victim: Victim,
     dataset: Dataset,
-    attacks: Mapping[str, IterativeAttack] | None = None,
+    attacks: Mapping[str, Attack] | None = None,
     threats: Sequence[Threat] = (),
     *,
     seed: int = 0,
@@ -162,18 +163,20 @@ def evaluate(
     campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
-    with _progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
+    with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
         measured = measure(victim, dataset, campaign, part, advance)
     task = victim.task
+    told = cautions(measured.rows, dataset.info.classes, threats, victim.bounds, measured.probabilities)
     part_info = PartInfo(
-        dataset=dataset.info,
+        dataset=replace(dataset.info, notes=(*told, *dataset.info.notes)),
         size=len(dataset),
         evaluated=measured.evaluated,
         data_sha256=dataset.fingerprint(),
         model=model_name or type(victim.model).__name__,
         weights_sha256=weights_fingerprint(victim.model),
         parameters=sum(parameter.numel() for parameter in victim.model.parameters()),
-        task=task.name,
+        task=dataset.info.task,
+        victim=victim.describe(),
         attacks={label: attack.describe() for label, attack in attacks.items()},
         threats=[
             {
@@ -214,7 +217,8 @@ def installed_versions() -> dict[str, str]:
 
 
 @contextmanager
-def _progress_bar(part: str, total: int, shown: bool) -> Iterator[OnProgress]:
+def progress_bar(part: str, total: int, shown: bool) -> Iterator[OnProgress]:
+    """A bar on standard error; gives the function that moves it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
         attacked = bar.add_task(f"attacking {part}", total=total)

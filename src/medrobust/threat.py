@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -11,6 +10,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
+from medrobust.checks import not_negative, positive
 from medrobust.errors import InputError
 
 Norm = Literal["linf", "l2"]
@@ -43,12 +43,15 @@ class Threat:
     quantum: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise InputError(f"eps must be finite and not negative, got {self.eps}")
+        not_negative("eps", self.eps)
         if self.norm not in get_args(Norm):
             raise InputError(f"norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
-        if self.quantum is not None and not (math.isfinite(self.quantum) and self.quantum > 0):
-            raise InputError(f"quantum must be positive, got {self.quantum}")
+        if self.quantum is not None:
+            positive("quantum", self.quantum)
+            if 0 < self.eps < self.quantum * (1 - 1e-6):
+                raise InputError(
+                    f"eps {self.eps:g} is smaller than one step {self.quantum:g} of the grid: nothing can change"
+                )
 
     def around(self, clean: Tensor, bounds: Bounds) -> Ball:
         """The allowed images around the clean ones, ready to project on at every step."""
@@ -91,8 +94,9 @@ class Threat:
         if self.quantum is None:
             return adversarial
         # towards the clean image, so that the ball is kept; rounding noise must not cost a whole step
-        steps = ((adversarial - clean) / self.quantum).double()
-        whole = steps.sign() * (steps.abs() + 1e-4).floor()
+        slack = _grid_slack(clean, bounds, self.quantum)
+        steps = (adversarial.double() - clean.double()) / self.quantum
+        whole = steps.sign() * (steps.abs() + slack).floor()
         grid = ((clean.double() - bounds[0]) / self.quantum).round() + whole
         saved = (bounds[0] + grid * self.quantum).to(clean).clamp(*bounds)
         return torch.where(whole == 0, clean, saved)
@@ -107,7 +111,7 @@ class Threat:
                 raise InputError(f"mask of shape {shapes}") from error
         if self.quantum is not None and clean.numel():
             position = (clean.double() - bounds[0]) / self.quantum
-            if float((position - position.round()).abs().max()) > 1e-3:
+            if float((position - position.round()).abs().max()) > _grid_slack(clean, bounds, self.quantum):
                 raise InputError(f"images do not lie on the grid of quantum {self.quantum:g} from {bounds[0]:g}")
 
     def _mask_like(self, images: Tensor) -> Tensor:
@@ -165,6 +169,21 @@ def sample_generators(seed: int, ids: Sequence[object], purpose: str) -> list[to
         digest = hashlib.blake2b(f"{seed}|{purpose}|{sample_id}".encode(), digest_size=8).digest()
         generators.append(torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1))
     return generators
+
+
+def towards(clean: Tensor, moved: Tensor, dtype: torch.dtype) -> Tensor:
+    """`moved` in another dtype, rounded towards `clean`, so that it stays in every ball around it."""
+    start, rounded = clean.to(dtype), moved.to(dtype)
+    farther = (rounded.double() - clean.double()).abs() > (moved.double() - clean.double()).abs()
+    return torch.where(farther, torch.nextafter(rounded, start), rounded)
+
+
+def _grid_slack(clean: Tensor, bounds: Bounds, quantum: float) -> float:
+    """How far, in steps of the grid, a value may be off it by the rounding of its dtype alone."""
+    slack = 4 * torch.finfo(clean.dtype).eps * max(abs(bounds[0]), abs(bounds[1])) / quantum
+    if slack > 0.25:
+        raise InputError(f"quantum {quantum:g} is finer than {clean.dtype} can tell apart within the bounds")
+    return max(slack, 1e-4)
 
 
 def _draw(draw: Callable[..., Tensor], clean: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.errors import InputError
+from medrobust.model_state import in_use
 from medrobust.tasks import Task
 
 HALF = (torch.float16, torch.bfloat16)
@@ -29,7 +30,7 @@ class Victim:
         bounds: lowest and highest value of an image in data units: (0, 1), or e.g. (-1024, 3071) HU.
         mean, std: per channel (or one for all), in data units; the model sees (image − mean)/std.
         channels_last: run 2-D models in PyTorch's channels_last layout, in which convolutions often take a tenth to a
-            third less time. The weights are laid out so for the time of a call, in copies that are kept. Not for models
+            third less time. The weights are laid out so for the time of a call, or of `evaluating()`. Not for models
             that reshape their features by `.view`, which raise in that layout.
 
     Raises:
@@ -46,6 +47,8 @@ class Victim:
         *,
         channels_last: bool = False,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         low, high = float(bounds[0]), float(bounds[1])
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(f"bounds must be finite and ascending, got {tuple(bounds)}")
@@ -55,7 +58,6 @@ class Victim:
         self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
         self.std = None if std is None else torch.as_tensor(std, dtype=torch.float64).reshape(-1)
         self.channels_last = channels_last
-        self._copies: dict[nn.Parameter, tuple[int, Tensor]] = {}
         if self.std is not None and not bool((self.std > 0).all()):
             raise InputError(f"std must be positive, got {self.std.tolist()}")
 
@@ -63,6 +65,16 @@ class Victim:
         """The model's outputs `(B, …)` for images `(B, C, *spatial)` in data units, differentiable in them."""
         with self.evaluating():
             return self.forward(images)
+
+    def describe(self) -> dict[str, object]:
+        """How the model is called, for records and reports."""
+        return {
+            "bounds": list(self.bounds),
+            "mean": None if self.mean is None else self.mean.tolist(),
+            "std": None if self.std is None else self.std.tolist(),
+            "channels_last": self.channels_last,
+            "task_options": self.task.describe(),
+        }
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +87,8 @@ class Victim:
         inputs = self.laid_out(images.to(reference.device))
         if inputs.dtype in HALF:
             inputs = inputs.float()
+        if inputs.data_ptr() == images.data_ptr():
+            inputs = inputs.clone()  # the model may work in place
         if self.mean is not None:
             inputs = inputs - self._per_channel(self.mean, inputs, "mean")
         if self.std is not None:
@@ -87,53 +101,15 @@ class Victim:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Run the model in eval mode with frozen weights, then put everything back as it was.
-
-        Frozen, a layer need not keep its input for a gradient of its weights that nobody asks for.
-        """
-        modes = [(module, module.training) for module in self.model.modules()]
-        learning = [weight for weight in self.model.parameters() if weight.requires_grad and weight.is_leaf]
-        buffers = [(buffer, buffer.detach().clone(), buffer._version) for buffer in self.model.buffers()]
-        for module, _ in modes:
-            module.training = False
-        for weight in learning:
-            weight.requires_grad_(False)
-        layouts = self._lay_out_weights()
-        try:
+        """Keep the model ready for several calls of `forward`; see `in_use`."""
+        with in_use(self.model, self.channels_last):
             yield
-        finally:
-            for weight, original in layouts:
-                weight.data = original
-            for module, training in modes:
-                module.training = training
-            for weight in learning:
-                weight.requires_grad_()
-            with torch.no_grad():
-                for buffer, saved, version in buffers:
-                    # an untouched buffer is left alone: its version counter guards the caller's own graph
-                    if buffer._version != version:
-                        buffer.copy_(saved)
 
     def laid_out(self, images: Tensor) -> Tensor:
         """Images in the layout that the model runs in; the same values."""
         if self.channels_last and images.ndim == 4:
             return images.contiguous(memory_format=torch.channels_last)
         return images
-
-    def _lay_out_weights(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Give convolutions channels_last weights, from copies made anew when a weight has changed."""
-        if not self.channels_last:
-            return []
-        changed = []
-        for weight in self.model.parameters():
-            if weight.ndim == 4:
-                version, copy = self._copies.get(weight, (-1, weight.data))
-                if version != weight._version or copy.device != weight.device or copy.dtype != weight.dtype:
-                    copy = weight.data.contiguous(memory_format=torch.channels_last)
-                    self._copies[weight] = (weight._version, copy)
-                changed.append((weight, weight.data))
-                weight.data = copy
-        return changed
 
     def check_images(self, images: Tensor) -> None:
         """Raise `InputError` unless images are a finite float `(B, C, *spatial)` within the bounds.
@@ -153,7 +129,7 @@ class Victim:
             return
         if not bool(torch.isfinite(images).all()):
             raise InputError("images hold NaN or infinite values")
-        least, most = float(images.min()), float(images.max())
+        least, most = float(images.detach().min()), float(images.detach().max())
         low, high = self.bounds
         slack = 1e-6 * (high - low)
         if least < low - slack or most > high + slack:
@@ -188,7 +164,7 @@ def _tensor_of(outputs: object) -> Tensor:
 def _range_hint(least: float, most: float, bounds: tuple[float, float]) -> str:
     if bounds[0] < 0:
         return ""
-    if least >= -0.5 and most <= 255:
+    if least >= -0.5 and 1 < most <= 255:
         return "; this looks like 8-bit values: divide by 255"
     if least <= -500:
         return "; this looks like Hounsfield units: give bounds=(-1024, 3071) or those of the scanner"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
 import medrobust as mr
 from medrobust.attacks import ATTACKS, make_attack
@@ -16,14 +18,20 @@ from medrobust.errors import InputError
         ({"steps": 2.5}, "steps must be a whole number"),
         ({"steps": True}, "steps must be a whole number"),
         ({"restarts": 0}, "restarts"),
-        ({"step_size": 0}, "step_size must be finite and positive"),
+        ({"step_size": 0}, "step_size must be a finite number above 0"),
         ({"step_size": float("inf")}, "step_size"),
         ({"step_size": "big"}, "step_size"),
         ({"keep": "first"}, "keep must be one of last, best, got 'first'"),
-        ({"momentum": -1}, "momentum must be finite and not negative"),
+        ({"momentum": -1}, "momentum must be a finite number, at least 0"),
         ({"a1": -1}, "a1"),
         ({"a2": float("nan")}, "a2"),
         ({"kernel_size": 4}, "kernel_size must be odd"),
+        ({"kernel_size": "3"}, "kernel_size must be a whole number"),
+        ({"kernel_size": 2.5}, "kernel_size must be a whole number"),
+        ({"sigma": 1e-200}, "sigma must be at least 0.01"),
+        ({"through_target": "no"}, "through_target must be true or false, got 'no'"),
+        ({"targeted": "no"}, "targeted must be true or false"),
+        ({"random_start": 1}, "random_start must be true or false"),
         ({"sigma": -1}, "sigma"),
         ({"smooth": "output"}, "smooth must be one of input, perturbation"),
         ({"divergence": "js"}, "divergence must be one of kl, ce, hard, mse"),
@@ -72,6 +80,28 @@ def test_batches_that_do_not_fit(trained):
         mr.PGD()(victim, images, truth * 0 + 9, mr.Threat(eps=0.1))
     with pytest.raises(InputError, match="outside the bounds"):
         mr.PGD()(victim, images * 255, truth, mr.Threat(eps=0.1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda v, x, y: mr.PGD()(v, x, y, 0.1), "threat must be a Threat"),
+        (lambda v, x, y: mr.PGD()(v, x.numpy(), y, mr.Threat(0.1)), "images must be a float tensor .* got ndarray"),
+        (lambda v, x, y: mr.PGD()(v, x, y.numpy(), mr.Threat(0.1)), "truth must be an integer tensor, got ndarray"),
+        (lambda v, x, y: mr.PGD()(v, x, y.tolist(), mr.Threat(0.1)), "truth must be an integer tensor, got list"),
+        (lambda v, x, y: mr.PGD()(v, x[0], y[:1], mr.Threat(0.1)), r"images must be \(B, C, H, W\)"),
+        (lambda v, x, y: mr.Victim("resnet18", v.task), "model must be a torch.nn.Module, got str"),
+        (lambda v, x, y: mr.Threat(torch.tensor(0.1)), "eps must be a finite number"),
+    ],
+)
+def test_wrong_kinds_are_told(trained, call, message):
+    with pytest.raises(InputError, match=message):
+        call(*trained)
+
+
+def test_numpy_numbers_are_numbers(trained):
+    assert mr.SMIA(steps=np.int64(3), sigma=np.float32(0.8)).steps == 3
+    assert mr.Threat(np.float64(0.1)).eps == 0.1
 
 
 def test_every_public_name_is_there():

@@ -167,6 +167,33 @@ def test_released_variant_step_by_step():
     assert result.adversarial.flatten().numpy() == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_released_target_is_of_the_previous_iterate():
+    """Where f(x'_0 + K∗s) and f(x'_1 + K∗s) have different classes, it is the first that counts."""
+    rng = np.random.default_rng(0)
+    matrix = smoothing_matrix(7, 1.0)
+    for _ in range(2000):
+        weights, clean = rng.normal(size=(3, 7)) * 3, rng.uniform(0.3, 0.7, 7)
+        y = int((weights @ clean).argmax())
+        step = 0.05 * np.sign(weights.T @ (softmax(weights @ clean) - np.eye(3)[y]))
+        moved = np.clip(clean + step, 0, 1)
+        previous = int((weights @ (clean + matrix @ step)).argmax())
+        current = int((weights @ (moved + matrix @ step)).argmax())
+        p = softmax(weights @ moved)
+        directions = [
+            np.sign(weights.T @ (p - np.eye(3)[y]) - 0.9 * weights.T @ (p - np.eye(3)[hard]))
+            for hard in (previous, current)
+        ]
+        if previous != current and (directions[0] != directions[1]).any():
+            break
+    else:
+        pytest.fail("no such case")
+    attack = SMIA(variant="released", steps=2, step_size=0.05, a2=0.9)
+    result = attack(
+        Victim(Linear(weights.tolist()), Classification(3)), row(*clean), torch.tensor([y]), Threat(eps=0.2)
+    )
+    assert result.adversarial.flatten().numpy() == pytest.approx(moved + 0.05 * directions[0], abs=1e-12)
+
+
 def test_with_a2_zero_it_is_bim_and_asks_the_model_no_more(trained):
     victim, images, truth = trained
     calls = []

@@ -28,6 +28,23 @@ def make(outputs, channels):
     torch.manual_seed(0)
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, outputs))
 
+class Lazy(nn.Sequential):
+    def forward(self, x):
+        if x.requires_grad:
+            raise RuntimeError("only when attacked")
+        return super().forward(x)
+
+def lazy(outputs, channels):
+    return Lazy(*make(outputs, channels))
+
+def constant(outputs, channels):
+    model = make(outputs, channels)
+    model[2].bias.data[0] = 100
+    return model
+
+def one_logit(outputs, channels):
+    return make(1, channels)
+
 def nan(outputs, channels):
     model = make(outputs, channels)
     model[2].bias.data[:] = float("nan")
@@ -130,12 +147,48 @@ def test_attack_writes_images_that_stay_adversarial(medrobust, folder):
         change = np.abs(saved.astype(int) - images[int(row["index"])].astype(int))
         assert 0 < change.max() <= 4
         assert float(row["linf"]) == pytest.approx(change.max() / 255, abs=1e-6)
+        clean = np.asarray(Image.open(Path("adversarial") / row["clean_file"]))
+        assert np.array_equal(clean, images[int(row["index"])])
+        assert int(row["truth"]) == int(row["index"]) % 2
+        assert (row["right_after"] == "True") == (row["truth"] == row["prediction_after"])
     # the manifest tells of the files as a fresh model reads them
     model = mr.load_model("python:mymodel:make", outputs=2, channels=1, task="classification")
     first = torch.from_numpy(np.asarray(Image.open(Path("adversarial") / rows[0]["file"])) / 255).float()
     answer = int(mr.Victim(model, mr.Classification(2))(first[None, None]).argmax())
     assert (rows[0]["right_after"] == "True") == (answer == 0)
     assert f"{sum(r['right_before'] == 'True' for r in rows)} answered right before" in err
+
+
+def test_attack_takes_one_budget(medrobust, folder):
+    code, _, err = medrobust("attack", *DATA, "--eps", "1/255,2/255", "--out", "a")
+    assert (code, "one budget, got 2" in err, Path("a").exists()) == (2, True, False)
+
+
+def test_a_model_without_data(medrobust, folder):
+    code, _, err = medrobust("evaluate", *DATA[2:])
+    assert (code, "give the data of this model with --data" in err) == (2, True)
+
+
+def test_attack_refuses_a_target_and_a_budget_below_the_grid(medrobust, folder):
+    Path("run.yaml").write_text("data: toymnist.npz\nmodel: python:mymodel:make\nattacks: {pgd: {targeted: true}}\n")
+    code, _, err = medrobust("attack", "run.yaml", "--attack", "pgd", "--out", "a")
+    assert (code, "targeted" in err, Path("a").exists()) == (2, True, False)
+    code, _, err = medrobust("attack", *DATA, "--eps", "0.5/255", "--out", "a")
+    assert (code, "smaller than one step" in err, Path("a").exists()) == (2, True, False)
+
+
+def test_a_model_with_one_logit(medrobust, folder):
+    Path("run.yaml").write_text(
+        "data: toymnist.npz\nmodel: {source: 'timm:resnet10t', weights: w.safetensors, outputs: 1}\n"
+        "attacks: {pgd: {steps: 2, step_size: 1/255}}\nthreat: {eps: 2/255}\nout: r\n"
+    )
+    save_file(
+        mr.load_model("timm:resnet10t", outputs=1, channels=1, task="classification").state_dict(), "w.safetensors"
+    )
+    code, _, _ = medrobust("evaluate", "run.yaml", "--limit", 2)
+    assert code == 0
+    assert len(mr.load_run("r").records["scores_before"][0]) == 2
+    assert medrobust("evaluate", *DATA[:2], "--model", "python:mymodel:one_logit", "--limit", 2, "--out", "r2")[0] == 0
 
 
 def test_attack_writes_volumes_as_npy(medrobust, folder):
@@ -185,6 +238,54 @@ def test_one_bad_image_among_many(medrobust, tmp_path):
     assert "dog/1.png" in Path("runs/b/run.json").read_text()
 
 
+@pytest.mark.slow
+def test_the_embedded_default(medrobust, tmp_path):
+    """The main job without a word: both tasks on real slices, trained on first use, a report that tells its limits."""
+    code, out, err = medrobust(
+        "evaluate", "--limit", 6, "--attacks", "fgsm,smia", "--eps", "8/255", "--out", "run", "--name", "mine"
+    )
+    assert code == 0
+    assert err.endswith("report: run/report.html\n")
+    run = mr.load_run("run")
+    assert {part.task for part in run.info.parts.values()} == {"segmentation", "ordinal"}
+    assert run.records.height == 2 * 6 * 2
+    lost = run.records.group_by("part").agg(
+        pl.col("right_before").mean(), (pl.col("dice_before") - pl.col("dice_after")).mean().alias("dice"),
+        (pl.col("loss_after") - pl.col("loss_before")).mean().alias("loss"),
+    )  # fmt: skip
+    assert lost["loss"].min() > 0.02
+    assert lost["dice"].drop_nulls().item() > 0.05
+    report = Path("run/report.html").read_text()
+    for word in ("one averaged brain", "nothing about other people", "mine: mni152-tissue", "mine: mni152-level"):
+        assert word in report
+    assert "one averaged brain" in out
+
+
+def test_attack_with_a_resize_keeps_to_the_clean_files(medrobust, folder, tmp_path):
+    """A resized image lies off the 8-bit grid: it is rounded first, and the clean file is what was attacked."""
+    for name in ("x", "y"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 33), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "set" / name / "0.png")
+    options = ("--data", "set", "--model", "python:mymodel:make", "--resize", 24, "--eps", "4/255", "--out", "a")
+    assert medrobust("attack", *options)[0] == 0
+    for file in Path("a").glob("*.png"):
+        change = np.asarray(Image.open(file)).astype(int) - np.asarray(Image.open(Path("a/clean") / file.name))
+        assert np.abs(change).max() == 4
+
+
+def test_what_is_hardly_meant_is_told_with_the_figures(medrobust, folder):
+    """An answer that never changes looks robust: terminal and report say so."""
+    code, out, _ = medrobust(
+        "evaluate", *DATA[:2], "--model", "python:mymodel:constant", "--attacks", "fgsm", "--eps", "4", "--out", "r"
+    )
+    assert code == 0
+    report = " ".join(Path("r/report.html").read_text().split())
+    for words in ("to every clean image", "was 4/255 meant?"):
+        assert words in " ".join(out.split())
+        assert words in report
+
+
 BAD = [
     (("--eps", "-1/255"), "eps '-1/255' must be finite and not negative"),
     (("--eps", "4/0"), "eps '4/0' is not a finite number"),
@@ -213,6 +314,8 @@ BAD = [
     (("typo.yaml",), "typo.yaml: unknown field 'atacks': did you mean 'attacks'?"),
     (("nested.yaml",), "nested.yaml: unknown field 'threat.epsilon': did you mean 'threat.eps'?"),
     (("option.yaml",), "unknown option of attack smia 'a3': did you mean 'a"),
+    (("targeted.yaml",), "attack 'pgd' is targeted"),
+    (("--model", "python:mymodel:lazy"), "the model fails on images (1, 28, 28): RuntimeError: only when attacked"),
     (("value.yaml",), "attack pgd: steps must be a whole number of at least 1, got 0"),
     (("list.yaml",), "list.yaml: expected fields (name: value), found a list"),
     (("data.yaml",), "unknown option of data 'reszie': did you mean 'resize'?"),
@@ -226,6 +329,9 @@ def test_bad_input_is_one_line_and_exit_2(medrobust, folder, arguments, message)
     Path("nested.yaml").write_text("threat: {epsilon: 0.1}\n")
     Path("option.yaml").write_text("attacks: {smia: {a3: 1}}\n")
     Path("value.yaml").write_text("attacks: {pgd: {steps: 0}}\n")
+    Path("targeted.yaml").write_text(
+        "data: toymnist.npz\nmodel: python:mymodel:make\nattacks: {pgd: {targeted: true}}\n"
+    )
     Path("list.yaml").write_text("- a\n")
     Path("data.yaml").write_text("data: {path: toymnist.npz, reszie: 3}\nmodel: python:mymodel:make\n")
     save_file({"weight": torch.zeros(3)}, "other.safetensors")

@@ -1,4 +1,4 @@
-"""Small files of every format, and the shared real data where they are at hand."""
+"""Small files of every format."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real medical images beside the repository; see SOURCES.md there."""
-    folder = Path(__file__).parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the shared real data are not at {folder}")
-    return folder
 
 
 @pytest.fixture

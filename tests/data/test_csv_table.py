@@ -97,6 +97,32 @@ def test_multilabel(table: Callable[..., Path]) -> None:
         open_dataset(table("image,mass,edema\na,-1,0\n"), DataOptions(label_column=("mass", "edema")))
 
 
+def test_unknown_labels(table: Callable[..., Path]) -> None:
+    path = table("image,mass,edema\na,1,-1.0\nb,-1,0\nc,1,0\n")
+    dataset = open_dataset(path, DataOptions(label_column=("mass", "edema"), ignore_index=-1))
+    assert dataset.info.ignore_index == -1
+    assert dataset.info.classes == ("mass", "edema")
+    assert truths(dataset) == {"a": [1, -1], "b": [-1, 0], "c": [1, 0]}
+    with pytest.raises(BadSampleError, match=r"row 2, column 'edema': label '-1\.0' is not 0 to 1; .*ignore_index"):
+        open_dataset(path, DataOptions(label_column=("mass", "edema")))
+    with pytest.raises(BadSampleError, match=r"row 2, column 'edema': label '-1\.0' is not 0 to 1"):
+        open_dataset(path, DataOptions(label_column=("mass", "edema"), ignore_index=9))
+    path = table("image,mass,edema\na,1,-1\nb,,0\n")
+    with pytest.raises(BadSampleError, match=r"row 3, column 'mass': the cell is empty"):
+        open_dataset(path, DataOptions(label_column=("mass", "edema"), ignore_index=-1))
+
+
+def test_a_row_of_which_all_labels_are_unknown(table: Callable[..., Path]) -> None:
+    path = table("image,mass,edema\na,1,0\nb,-1,-1\n")
+    options: dict[str, Any] = {"label_column": ("mass", "edema"), "ignore_index": -1}
+    with pytest.raises(BadSampleError, match=r"labels\.csv, row 3: all labels are unknown \(-1\); leave the row out"):
+        open_dataset(path, DataOptions(**options))
+    dataset = open_dataset(path, DataOptions(**options, skip_bad=True))
+    assert dataset[0].truth.tolist() == [1, 0]
+    with pytest.raises(BadSampleError, match="row 3: all labels are unknown"):
+        dataset[1]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -201,6 +227,7 @@ def test_options_that_do_not_fit(table: Callable[..., Path]) -> None:
         (DataOptions(classes=("well", "sick")), "label 'healthy' is not 0 to 1, or one of: well, sick"),
         (DataOptions(task="segmentation"), "task 'segmentation' does not fit"),
         (DataOptions(label_column=("label",), classes=3), "3 classes for 1 label columns"),
+        (DataOptions(ignore_index=255), "ignore_index is for several label columns"),
     ]:
         with pytest.raises(InputError) as caught:
             open_dataset(path, options)
@@ -261,6 +288,35 @@ def test_fingerprint_follows_labels_and_images(table: Callable[..., Path], write
     path = table("image,label\na,0\nb,1\n")
     write_image(path.parent / "images" / "a.png", 3)
     assert open_dataset(path).fingerprint() != first
+
+
+def test_fingerprint_follows_the_reading(table: Callable[..., Path]) -> None:
+    path = table("image,label\na,0\nb,1\n")
+    ways: list[dict[str, Any]] = [{}, {"resize": 8}, {"channels": 3}, {"classes": 3}, {"classes": ("well", "sick")}]
+    prints = [open_dataset(path, DataOptions(**way)).fingerprint() for way in ways]
+    assert len(set(prints)) == len(ways)
+    assert open_dataset(path, DataOptions(channels=1, image_column="image")).fingerprint() == prints[0]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/a", "a.png/b", "images", "a\0b/c"])
+def test_a_cell_that_can_be_no_file(table: Callable[..., Path], name: str) -> None:
+    path = table(f"image,label\na,0\n{name},1\n")
+    with pytest.raises(BadSampleError, match=r"labels\.csv, row 3, column 'image': ") as caught:
+        open_dataset(path)
+    assert "\n" not in str(caught.value)
+    dataset = open_dataset(path, DataOptions(skip_bad=True))
+    assert dataset[0].truth == 0
+    with pytest.raises(BadSampleError, match="row 3"):
+        dataset[1]
+
+
+def test_a_folder_in_place_of_an_image(table: Callable[..., Path]) -> None:
+    path = table("image,label\na,0\nb,1\n")
+    (path.parent / "images" / "b.png").unlink()
+    (path.parent / "images" / "b.png").mkdir()
+    dataset = open_dataset(path)
+    with pytest.raises(BadSampleError, match=r"images/b\.png cannot be opened \(Is a directory\)"):
+        dataset[1]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,21 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
         open_embedded("level")
 
 
+def test_a_cache_in_nobodys_home(monkeypatch):
+    monkeypatch.setenv("MEDROBUST_CACHE", "~no such user/cache")
+    with pytest.raises(InputError, match=r"MEDROBUST_CACHE=~no such user/cache: there is no such home folder"):
+        open_embedded("level")
+
+
+def test_files_of_nilearn_that_may_not_be_read(monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(embedded.Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"mni_icbm152_.*: cannot be read \(Permission denied\)"):
+        open_embedded("level")
+
+
 def test_files_of_nilearn_missing(tmp_path, monkeypatch):
     (tmp_path / "nilearn").mkdir()
     (tmp_path / "nilearn" / "__init__.py").write_text("")

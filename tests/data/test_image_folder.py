@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from medrobust.data import DataOptions, Dataset, open_dataset
 from medrobust.errors import BadSampleError, InputError
@@ -140,6 +143,58 @@ def test_fingerprint_follows_content_not_place(folder: Path, tmp_path: Path, wri
     assert open_dataset(tmp_path / "copy", DataOptions(limit=1)).fingerprint() != before
     (tmp_path / "copy" / "sick").rename(tmp_path / "copy" / "zsick")
     assert open_dataset(tmp_path / "copy").fingerprint() != before
+
+
+def test_fingerprint_follows_the_reading(folder: Path) -> None:
+    ways: list[dict] = [{}, {"resize": 8}, {"channels": 3}, {"classes": ("healthy", "sick", "other")}]
+    prints = [open_dataset(folder, DataOptions(**way)).fingerprint() for way in ways]
+    assert len(set(prints)) == len(ways)
+    assert open_dataset(folder, DataOptions(classes=("healthy", "sick"))).fingerprint() == prints[0]
+
+
+def test_a_class_folder_that_may_not_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "deeper":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"healthy/deeper: cannot be read \(Permission denied\)"):
+        open_dataset(folder)
+
+
+def test_an_image_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(folder)
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(BadSampleError, match=r"healthy/a\.png cannot be opened \(Permission denied\)"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.5])
+def test_float_images_with_impossible_values(tmp_path: Path, bad: float) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "1.tif", np.full((3, 4), 0.5, np.float32))
+    tifffile.imwrite(tmp_path / "b" / "1.tif", np.array([[0.5, bad]], np.float32))
+    dataset = open_dataset(tmp_path, DataOptions(resize=4, channels=3))
+    assert dataset[0].image.unique().tolist() == [0.5]
+    with pytest.raises(BadSampleError, match=r"b/1\.tif has (values that are not finite|float values)"):
+        dataset[1]
+
+
+def test_the_name_is_the_last_part_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    assert open_dataset(folder.parent / "link").info.name == "link"
+    monkeypatch.chdir(folder)
+    assert open_dataset(".").info.name == "my set ä"
+    monkeypatch.chdir(folder / "sick")
+    assert open_dataset("..").info.name == "my set ä"
 
 
 def test_real_fundus_images(shared_data: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -63,13 +64,110 @@ def test_class_indices(pair: Callable[..., Path], values: object, options: dict,
         ([[0, 7]], 3, r"masks/a\.png has the value 7, outside the classes 0 to 2: set classes"),
         ([[0, 200]], 2, "has the value 200, outside the classes 0 to 1"),
         ([[0, 255]], 3, "has the value 255, outside the classes 0 to 2"),
-        ([[0, 1, 255]], 2, "has the values 0, 1 and 255, which may be class 1 or an edge to ignore"),
+        ([[0, 1, 255]], 2, "has the values 0, 1 and 255, which may be classes and an edge to ignore"),
+        ([[0, 1, 2, 255]], 3, "has the value 255, outside the classes 0 to 2: .* set ignore_index"),
     ],
 )
 def test_values_that_are_no_class(pair: Callable[..., Path], values: object, classes: int, words: str) -> None:
     dataset = open_dataset(pair(values), DataOptions(classes=classes))
     with pytest.raises(BadSampleError, match=words):
         dataset[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 1, 2, 255], "0, 1, 2 and 255"),
+        ([0, 1, 255], "0, 1 and 255"),
+        ([1, 2, 255], "1, 2 and 255"),
+        ([0, 30, 255], "0, 30 and 255"),
+        ([0, 5, 90, 255], "0, 5, 90 and 255"),
+        ([*range(9), 255], "0, 1, 2, 3, 4, 5, … and 255"),
+    ],
+)
+def test_class_indices_with_an_edge_to_ignore_are_no_soft_edge(
+    pair: Callable[..., Path], values: list[int], words: str
+) -> None:
+    root = pair([values])
+    words = rf"masks/a\.png has the values {words}, which may be .*: set classes and ignore_index"
+    with pytest.raises(InputError, match=words) as caught:
+        open_dataset(root, DataOptions(skip_bad=True))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadSampleError, match=words):
+        open_dataset(root, DataOptions(classes=2))[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0, 255], [255, 255], [0, 31, 255], [0, 1, 60, 128, 200, 255], [0, 7, 254, 255]],
+)
+def test_black_and_white_with_or_without_a_soft_edge(pair: Callable[..., Path], values: list[int]) -> None:
+    dataset = open_dataset(pair([values]))
+    assert dataset.info.classes == ("background", "foreground")
+    assert dataset.info.ignore_index is None
+    assert dataset[0].truth.tolist() == [[int(value > 127) for value in values]]
+
+
+@pytest.mark.parametrize(
+    ("values", "ignored", "options", "count"),
+    [
+        ([0, 1, 2, 255], 255, {}, 3),
+        ([0, 1, 2, 255], 255, {"classes": 5}, 5),
+        ([0, 1, 255], 255, {}, 2),
+        ([0, 255], 255, {}, 2),
+        ([0, 1, 1], 255, {"classes": ("a", "b")}, 2),
+        ([0, 1, 3, 9], 9, {}, 4),
+    ],
+)
+def test_ignored_pixels_keep_their_value(
+    pair: Callable[..., Path], values: list[int], ignored: int, options: dict, count: int
+) -> None:
+    dataset = open_dataset(pair([values]), DataOptions(ignore_index=ignored, **options))
+    assert dataset.info.ignore_index == ignored
+    assert len(dataset.info.classes) == count
+    assert dataset[0].truth.tolist() == [values]
+
+
+def test_ignored_pixels_after_resizing(pair: Callable[..., Path]) -> None:
+    options = DataOptions(ignore_index=255, resize=(2, 8))
+    dataset = open_dataset(pair([[0, 1, 2, 255]]), options)
+    assert dataset[0].truth.tolist() == [[0, 0, 1, 1, 2, 2, 255, 255]] * 2
+
+
+def test_values_that_are_no_class_beside_ignore_index(pair: Callable[..., Path]) -> None:
+    options = DataOptions(ignore_index=255, classes=2)
+    with pytest.raises(BadSampleError, match="has the value 128, outside the classes 0 to 1"):
+        open_dataset(pair([[0, 128, 255]]), options)[0]
+    with pytest.raises(InputError, match="has the value 255 beside ignore_index 128: store class indices"):
+        open_dataset(pair([[0, 128, 255]]), DataOptions(ignore_index=128))
+    with pytest.raises(InputError, match=r"ignore_index 1 is not a value above the classes 0 to 2, up to 255"):
+        open_dataset(pair([[0, 1, 2]]), DataOptions(ignore_index=1))
+    with pytest.raises(InputError, match=r"ignore_index -1 is not a value above the classes 0 to 1, up to 255"):
+        open_dataset(pair([[0, 1]]), DataOptions(ignore_index=-1))
+
+
+def test_an_image_that_is_ignored_as_a_whole(pair: Callable[..., Path]) -> None:
+    pair([[255, 255]])
+    root = pair([[0, 3]], "images/b.png", "masks/b.png")
+    dataset = open_dataset(root, DataOptions(ignore_index=255))
+    assert len(dataset.info.classes) == 4, "classes are guessed from the first mask that has any"
+    with pytest.raises(BadSampleError, match=r"images/a\.png has no truth but ignore_index 255"):
+        dataset[0]
+    pair([[0, 255, 255]])
+    thin = DataOptions(ignore_index=255, resize=(1, 1))
+    with pytest.raises(BadSampleError, match="no truth but ignore_index"):
+        open_dataset(root, thin)[0]
+
+
+def test_negative_values_are_no_class(pair: Callable[..., Path]) -> None:
+    root = pair([[0, 1]])
+    (root / "masks" / "a.png").unlink()
+    tifffile.imwrite(root / "masks" / "a.tif", np.array([[-1, 1]], np.int16), photometric="minisblack")
+    with pytest.raises(BadSampleError, match="has the value -1, outside the classes 0 to 1"):
+        open_dataset(root)[0]
+    tifffile.imwrite(root / "masks" / "a.tif", np.array([[-1, 255]], np.int16), photometric="minisblack")
+    with pytest.raises(BadSampleError, match="has the values -1 and 255"):
+        open_dataset(root, DataOptions(classes=2))[0]
 
 
 def test_sizes_that_differ(pair: Callable[..., Path], write_image: Write) -> None:
@@ -165,6 +263,21 @@ def test_other_tasks(pair: Callable[..., Path]) -> None:
 def test_fingerprint_follows_the_masks(pair: Callable[..., Path]) -> None:
     before = open_dataset(pair(SOFT)).fingerprint()
     assert open_dataset(pair([[0, 0, 0, 255]])).fingerprint() != before
+
+
+def test_fingerprint_follows_the_reading(pair: Callable[..., Path]) -> None:
+    root = pair([[0, 1, 1]])
+    ways: list[dict] = [
+        {},
+        {"resize": 8},
+        {"resize": (8, 4)},
+        {"channels": 3},
+        {"classes": 3},
+        {"ignore_index": 255},
+    ]
+    prints = [open_dataset(root, DataOptions(**way)).fingerprint() for way in ways]
+    assert len(set(prints)) == len(ways)
+    assert open_dataset(root, DataOptions(classes=2, channels=1)).fingerprint() == prints[0]
 
 
 def test_real_lung_ct(shared_data: Path) -> None:

@@ -176,6 +176,7 @@ def test_a_name_that_is_not_utf8_can_be_read_and_told(tmp_path: Path) -> None:
     assert "\\xff.png" in str(caught.value)
     assert str(caught.value).encode("utf-8")
     assert printable(path).encode("utf-8")
+    assert printable("\ud800.png") == "\\ud800.png"
 
 
 def test_damaged_16_bit_pngs(tmp_path: Path) -> None:
@@ -324,6 +325,14 @@ def test_masks_that_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 2), np.float32))
     with pytest.raises(BadSampleError, match="float32 values: save the mask with integer class indices"):
         read_mask(tmp_path / "a.tif")
+
+
+def test_signed_tiffs(tmp_path: Path) -> None:
+    for dtype in (np.int8, np.int16, np.int32):
+        tifffile.imwrite(tmp_path / "a.tif", np.array([[-1, 1]], dtype), photometric="minisblack")
+        assert read_mask(tmp_path / "a.tif").tolist() == [[-1, 1]]
+        with pytest.raises(BadSampleError, match=r"has int\d+ values"):
+            read_image(tmp_path / "a.tif")
 
 
 def test_channels() -> None:

@@ -79,8 +79,11 @@ def test_fingerprint(tmp_path: Path) -> None:
         open_dataset(path, DataOptions(split="val")).fingerprint(),
         open_dataset(path, DataOptions(limit=2)).fingerprint(),
         open_dataset(write(tmp_path / "other.npz", (9, 9))).fingerprint(),
+        open_dataset(path, DataOptions(resize=4)).fingerprint(),
+        open_dataset(path, DataOptions(channels=3)).fingerprint(),
+        open_dataset(path, DataOptions(classes=3)).fingerprint(),
     }
-    assert len(prints) == 4
+    assert len(prints) == 7
     assert open_dataset(path).fingerprint() in prints
 
 
@@ -174,6 +177,26 @@ def test_damaged_pixels_are_told_when_they_are_read(tmp_path: Path) -> None:
     dataset = open_dataset(path)
     with pytest.raises(BadSampleError, match="array 'test_images': is not a readable"):
         dataset[3]
+
+
+def test_a_file_that_vanished(tmp_path: Path) -> None:
+    path = write(tmp_path / "some.npz")
+    dataset = open_dataset(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"some\.npz: cannot be read \(No such file or directory\)"):
+        dataset.fingerprint()
+    with pytest.raises(BadSampleError, match=r"array 'test_images': cannot be read \(No such file or directory\)"):
+        dataset[0]
+
+
+def test_a_folder_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\); give an \.npz file"):
+        open_dataset(tmp_path, DataOptions(format="medmnist"))
+
+
+def test_no_option_for_what_cannot_be_ignored(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="option ignore_index has no meaning for medmnist data"):
+        open_dataset(write(tmp_path / "some.npz"), DataOptions(ignore_index=255))
 
 
 def test_opening_reads_no_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,29 @@ def test_embedded_data_are_delegated(monkeypatch: pytest.MonkeyPatch) -> None:
         open_dataset("embedded:tissue", DataOptions(resize=3))
 
 
+@pytest.mark.parametrize("known", ["auto", *FORMATS])
+@pytest.mark.parametrize("name", ["x" * 300, "x.txt/below", "a\0b", "\udcff", chr(0xD800), "~no such user/x"])
+def test_paths_that_can_be_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, known: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.txt").write_text("hello")
+    with pytest.raises(InputError) as caught:
+        open_dataset(name, DataOptions(format=known))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).encode("utf-8")
+
+
+@pytest.mark.parametrize("option", ["table", "image_folder", "mask_folder", "mask_suffix"])
+@pytest.mark.parametrize("value", ["x" * 300, "t.csv/x", "a\0b", "\ud800"])
+def test_options_that_can_be_no_file(tmp_path: Path, write_image: Callable[..., Path], option: str, value: str) -> None:
+    for folder in ("images", "masks"):
+        write_image(tmp_path / folder / "a.png")
+    (tmp_path / "t.csv").write_text("image,label\na,0\n")
+    known = "csv_table" if option in ("table", "image_folder") else "image_masks"
+    with pytest.raises(InputError) as caught:
+        open_dataset(tmp_path, DataOptions(format=known, **{option: value}))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_path_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path) -> None:
         raise PermissionError(13, "Permission denied", str(self))

@@ -25,6 +25,15 @@ from medrobust.errors import InputError
         ({"limit": "ten"}, "limit must be"),
         ({"channels": 2}, "channels must be 1 or 3, got 2"),
         ({"split": ""}, "split must be a name"),
+        ({"ignore_index": 256}, "ignore_index must be a whole number from -1 to 255, got 256"),
+        ({"ignore_index": -2}, "ignore_index must be a whole number"),
+        ({"ignore_index": 2.0}, "ignore_index must be a whole number"),
+        ({"ignore_index": True}, "ignore_index must be a whole number"),
+        ({"ignore_index": "255"}, "ignore_index must be a whole number"),
+        ({"ignore_index": 2, "classes": 3}, "ignore_index must be none of the values 0 to 2, .* got 2"),
+        ({"ignore_index": 0, "classes": ("a", "b")}, "ignore_index must be none of the values 0 to 1"),
+        ({"ignore_index": 1, "label_column": ("a", "b", "c")}, "ignore_index must be none of the values 0 to 1"),
+        ({"ignore_index": 0, "task": "multilabel"}, "ignore_index must be none of the values 0 to 1"),
         ({"table": 3}, "table must be a name, got 3"),
         ({"label_column": ()}, "label_column must be 1 or more names"),
     ],
@@ -40,6 +49,12 @@ def test_lists_become_tuples() -> None:
     assert (options.classes, options.size, options.label_column) == (("a", "b"), (3, 4), ("x",))
     assert DataOptions(resize=7).size == (7, 7)
     assert DataOptions().size is None
+
+
+def test_ignore_index_beside_the_classes() -> None:
+    names = ("a", "b", "c", "d")
+    assert DataOptions(ignore_index=3, classes=3).ignore_index == 3
+    assert DataOptions(ignore_index=2, classes=names, label_column=names).ignore_index == 2
 
 
 @pytest.mark.parametrize(("count", "limit"), [(10, 3), (10, 10), (10, 99), (7, 1), (100, 7)])

@@ -151,6 +151,73 @@ def test_a_bad_sample_stops_or_is_listed(trained):
     assert run.records["index"].unique().sort().to_list() == [0, 2]
 
 
+def test_a_sample_that_the_victim_cannot_take_is_named_or_skipped(trained):
+    victim, images, truth = trained
+    images = images[:3].clone()
+    images[1, 0, 0, 0] = torch.nan
+    with pytest.raises(BadSampleError, match="image 's1': images hold NaN"):
+        mr.evaluate(victim, dataset_of(images, truth[:3]), ATTACKS, THREATS)
+    run = mr.evaluate(victim, dataset_of(images, truth[:3]), ATTACKS, THREATS, skip_bad=True)
+    (part,) = run.info.parts.values()
+    assert [skipped.index for skipped in part.skipped] == [1]
+
+
+def test_two_samples_of_one_id_are_refused(trained):
+    victim, images, truth = trained
+    data = dataset_of(images[:2], truth[:2])
+    twins = InMemoryDataset(data.info, [data.samples[0], data.samples[0]])
+    with pytest.raises(InputError, match="two samples have the id 's0'"):
+        mr.evaluate(victim, twins, ATTACKS, THREATS)
+
+
+class Softmax(nn.Module):
+    def forward(self, x):
+        return (3 * x.flatten(1)[:, :3]).softmax(1)
+
+
+def notes(model, truth, count=24, eps=0.1) -> str:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(count, 1, 3, 3, generator=generator)
+    data = dataset_of(images, truth[:count], classes=("a", "b", "c"), task="classification")
+    run = mr.evaluate(mr.Victim(model, mr.Classification(3)), data, {"fgsm": mr.FGSM()}, [mr.Threat(eps=eps)])
+    (part,) = run.info.parts.values()
+    return " ".join(part.dataset.notes)
+
+
+class Constant(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :3] * torch.tensor([1.0, 0.0, 0.0]) + torch.tensor([5.0, 0.0, 0.0])
+
+
+class Pixels(nn.Module):
+    def forward(self, x):
+        return 3 * x.flatten(1)[:, :3]
+
+
+TRUTH = torch.arange(30) % 3
+
+
+@pytest.mark.parametrize(
+    ("model", "truth", "eps", "words"),
+    [
+        (Softmax(), TRUTH, 0.1, "look like probabilities, not logits"),
+        (Constant(), TRUTH, 0.1, "answers 'a' to every clean image"),
+        (Pixels(), TRUTH, 2.0, "was 2/255 meant?"),
+        (Pixels(), 1 + torch.arange(30) % 2, 0.1, "do the labels start at 1?"),
+        (Pixels(), torch.cat([torch.zeros(18), torch.ones(12)]).long(), 0.1, "no better than always answering"),
+    ],
+)
+def test_what_a_user_hardly_means_is_told(model, truth, eps, words):
+    assert words in notes(model, truth, eps=eps)
+
+
+def test_nothing_is_told_of_a_sound_run(trained):
+    victim, images, truth = trained
+    run = mr.evaluate(victim, dataset_of(images, truth), {"fgsm": mr.FGSM()}, THREATS)
+    (part,) = run.info.parts.values()
+    assert part.dataset.notes == ()
+
+
 class NotANumber(nn.Module):
     def forward(self, x):
         return x.flatten(1)[:, :2] / 0 * 0
@@ -164,6 +231,9 @@ class NotANumber(nn.Module):
         ({"threats": [THREATS[0], THREATS[0]]}, "given twice"),
         ({"batch_size": 0}, "batch_size"),
         ({"gallery": -1}, "gallery"),
+        ({"attacks": [mr.FGSM()]}, "attacks must be a mapping"),
+        ({"threats": THREATS[0]}, "threats must be a list of Threat"),
+        ({"threats": [0.1]}, "threats must be a list of Threat"),
         ({"attacks": {"clean": mr.FGSM()}}, "labelled 'clean'"),
         ({"attacks": {"t": mr.PGD(targeted=True)}}, "targeted"),
     ],
@@ -187,13 +257,14 @@ def test_refuses_nan_an_empty_set_and_wrong_ranges(trained):
         mr.evaluate(victim, dataset_of(images, truth * 0 + 7), ATTACKS, THREATS)
 
 
-def test_nan_under_attack_is_told(trained):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_nan_under_attack_is_told(value):
     class Fragile(nn.Module):
         def forward(self, x):
             z = x.flatten(1)[:, :2]
-            return torch.where(x.flatten(1).sum(1, keepdim=True) == 1.0, z, z * torch.nan)
+            return torch.where(x.flatten(1).sum(1, keepdim=True) == 1.0, z, z * value)
 
     image = torch.tensor([[[0.5, 0.5]]])
     data = dataset_of([image], torch.tensor([0]), classes=("x", "y"))
-    with pytest.raises(InputError, match="gives NaN for image 's0'"):
+    with pytest.raises(InputError, match="NaN or infinite outputs for the attacked image 's0'"):
         mr.evaluate(mr.Victim(Fragile(), mr.Classification(2)), data, {"fgsm": mr.FGSM()}, THREATS)

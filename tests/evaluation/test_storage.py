@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 import medrobust as mr
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
+from medrobust.evaluation import check_output_folder
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,19 @@ def test_nothing_is_half_written(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def edit_info(change):
+    def damage(folder):
+        info = json.loads((folder / "run.json").read_text())
+        change(info)
+        (folder / "run.json").write_text(json.dumps(info))
+
+    return damage
+
+
+def edit_records(change):
+    return lambda folder: change(pl.read_parquet(folder / "records.parquet")).write_parquet(folder / "records.parquet")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -89,6 +103,18 @@ def test_nothing_is_half_written(run, tmp_path, monkeypatch):
             lambda f: pl.read_parquet(f / "records.parquet").drop("eps").write_parquet(f / "records.parquet"),
             r"records.parquet has no column 'eps'",
         ),
+        (lambda f: (f / "run.json").write_text('{"schema_version": ' + "[" * 100_000), r"run.json is damaged"),
+        (edit_info(lambda info: info["parts"]["slices"].update(task="clas")), r"run.json is damaged"),
+        (edit_info(lambda info: info["parts"]["slices"].update(evaluated=9)), r"16 rows .* tells 9 images × 2 attacks"),
+        (edit_info(lambda info: info["parts"].update(other=info["parts"].pop("slices"))), r"'slices' that run.json"),
+        (edit_records(lambda r: r.head(15)), r"has 15 rows of part 'slices', run.json tells 8 images × 2 attacks × 1"),
+        (
+            edit_records(lambda r: pl.concat([r.head(15), r.head(1)])),
+            r"has two rows of part slices, index 0, attack pgd",
+        ),
+        (edit_records(lambda r: r.cast({"eps": pl.Float32})), r"column 'eps': Float32 where Float64 is expected"),
+        (edit_records(lambda r: r.cast({"truth": pl.List(pl.Int8)})), r"column 'truth': List\(Int8\) where"),
+        (edit_records(lambda r: r.with_columns(index=pl.lit(None, pl.Int64))), r"a row lacks its part, index"),
         (lambda f: (f / "gallery.safetensors").write_bytes(b"12345678"), r"gallery.safetensors is damaged"),
     ],
 )
@@ -116,5 +142,23 @@ def test_runs_are_joined(run):
 
 def test_a_folder_below_a_file_is_refused(run, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file does not allow it"):
+    with pytest.raises(InputError, match="file is no folder"):
         run.save(tmp_path / "file" / "run")
+
+
+def test_a_name_that_is_too_long_is_told_before_the_work(run, tmp_path):
+    with pytest.raises(InputError, match="cannot be written: File name too long") as caught:
+        check_output_folder(tmp_path / ("x" * 256))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="File name too long"):
+        run.save(tmp_path / ("x" * 256) / "run")
+    longest = tmp_path / ("x" * 255)
+    check_output_folder(longest)
+    run.save(longest)
+    assert mr.load_run(longest).info == run.info
+
+
+def test_a_run_of_before_the_victim_was_kept_is_read(run, tmp_path):
+    run.save(tmp_path / "run")
+    edit_info(lambda info: info["parts"]["slices"].pop("victim"))(tmp_path / "run")
+    assert mr.load_run(tmp_path / "run").info.parts["slices"].victim == {}

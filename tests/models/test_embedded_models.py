@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import sys
@@ -15,17 +14,6 @@ from medrobust.models.networks import LevelNet, UNet
 from medrobust.tasks import Segmentation
 
 NAMES = ["tissue", "level"]
-
-
-@pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory):
-    """One cache for all tests here; `MEDROBUST_CACHE`, where it is set, lets runs share it too."""
-    given = os.environ.get("MEDROBUST_CACHE")
-    folder = given or str(tmp_path_factory.mktemp("cache"))
-    os.environ["MEDROBUST_CACHE"] = folder
-    yield folder
-    if given is None:
-        del os.environ["MEDROBUST_CACHE"]
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_no_file_a_folder_and_another_ending(tmp_path):
     (tmp_path / "folder.pt").mkdir()
     refused(tmp_path / "folder.pt", "is a folder")
     (tmp_path / "w.h5").write_bytes(b"")
-    refused(tmp_path / "w.h5", r"must be a \.safetensors, \.pt, \.pth or \.bin file")
+    refused(tmp_path / "w.h5", r"must be a \.safetensors, \.pt, \.pth, \.bin or \.ckpt file")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

@@ -3,6 +3,7 @@ import os
 import re
 from html.parser import HTMLParser
 
+import polars as pl
 import pytest
 from synthetic_run import (
     classifier_records,
@@ -192,3 +193,47 @@ def test_an_older_report_stays_when_writing_fails(run, tmp_path, monkeypatch):
 def test_a_folder_that_is_not_there(run, tmp_path):
     with pytest.raises(InputError, match="cannot be written: No such file"):
         write_report(run.records, dataclasses.replace(run.info), [], tmp_path / "no" / "r.html")
+
+
+def test_it_names_no_folder(run, tmp_path):
+    folder = "/data/patients/Smith_John_1961"
+    part = run.info.parts["grades"]
+    dataset = dataclasses.replace(part.dataset, source=f"{folder}/grades.csv")
+    part = dataclasses.replace(part, dataset=dataset, model=f"python:{folder}/net.py:build")
+    config = {
+        "data": {"path": f"{folder}/grades.csv", "mask_folder": "Smith_John_1961/masks"},
+        "model": {"weights": f"{folder}/net.pt"},
+        "out": f"{folder}/run",
+    }
+    info = dataclasses.replace(run.info, parts={"grades": part}, config=config)
+    write_report(run.records, info, [], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "Smith" not in page
+    for words in ("…/grades.csv", "…/net.pt", "…/run", "…/masks", "run.json, in the run’s folder, has the full paths"):
+        assert words in page
+
+
+def test_of_what_the_model_made_of_an_image_mean_and_std_are_told(outline, run, tmp_path):
+    assert "(image − mean) / std: mean 0.5; std 0.25" in outline.text
+    parts = {name: dataclasses.replace(part, victim={}) for name, part in run.info.parts.items()}
+    write_report(run.records, dataclasses.replace(run.info, parts=parts), [], tmp_path / "r.html")
+    assert "Preprocessing" not in (tmp_path / "r.html").read_text()
+
+
+def test_figures_that_do_not_vary_have_no_interval(tmp_path):
+    records = classifier_records("p", images=4, classes=2, patients=None, budgets=(1e-9,))
+    records = records.with_columns(scores_before=pl.Series([[1.0, 0.0], [0.0, 1.0]] * 6))
+    write_report(records, run_info({"p": part_info("classification", "ab")}), [], tmp_path / "r.html")
+    text = Outline((tmp_path / "r.html").read_text()).text
+    assert "1.00 [–]" in text
+    assert "[–] no interval: the figure does not vary in the sample" in text
+    assert "too few images to tell" in text
+
+
+def test_an_image_of_which_no_label_is_known_is_neither_right_nor_wrong(tmp_path):
+    records = label_records("p").with_columns(truth=pl.Series([[-1] * 4] * len(label_records("p"))))
+    write_report(records, run_info({"p": part_info("multilabel", "abcd")}), gallery_images("p"), tmp_path / "r.html")
+    text = Outline((tmp_path / "r.html").read_text()).text
+    assert "truth: unknown" in text
+    assert "✓ right" not in text
+    assert "✗ wrong" not in text

@@ -15,7 +15,7 @@ def shown(records, info, width: int = 100) -> str:
 def test_two_parts(run):
     text = shown(run.records, run.info)
     for words in (
-        "fundus grades · timm:resnet18",
+        "grades · timm:resnet18",
         "0.80 [0.7",
         "L∞ ≤ 4/255",
         "worst case",

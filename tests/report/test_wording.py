@@ -44,7 +44,10 @@ def right(attack, images):
         ([0] * 9 + [1], [0] + [1] * 9, "smia is stronger than pgd"),
         ([0] + [1] * 9, [0] * 9 + [1], "pgd is stronger than smia"),
         ([0] * 5 + [1] * 5, [0] * 4 + [1] * 6, "between smia and pgd no difference is shown"),
-        ([0], [1], "cannot be told"),
+        ([0] * 12, [1] * 12, "smia is stronger than pgd (accuracy under smia minus under pgd −1.000 [–], p < 0.001,"),
+        ([0] * 6, [1] * 6, "p = 0.0312, paired, taking the images as independent)"),
+        ([0] * 5, [1] * 5, "too few images to tell whether smia or pgd is the stronger"),
+        ([0], [1], "too few images to tell"),
     ],
 )
 def test_smia_against_pgd_says_no_more_than_is_shown(smia, pgd, words):
@@ -90,3 +93,71 @@ def test_options_in_words():
     assert wording.options_text({"attack": "PGD", "steps": 10, "targeted": False, "step_size": None}) == (
         "steps 10, targeted no"
     )
+
+
+def compared(**changes) -> dict[str, object]:
+    row = {"first": "smia", "second": "pgd", "metric": "accuracy", "difference": -0.3, "low": -0.5, "high": -0.1}
+    return row | {"p_value": 0.01, "clusters": 20, "resampled": "patients"} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "smia is stronger"),
+        ({"difference": 0.3, "low": 0.1, "high": 0.5}, "pgd is stronger"),
+        ({"p_value": 0.05}, "no difference shown"),
+        ({"high": 0.0}, "no difference shown"),
+        ({"low": None, "high": None}, "smia is stronger"),  # all differences alike
+        ({"low": None, "high": None, "p_value": 1.0}, "no difference shown"),
+        ({"clusters": 5}, "too few patients to tell"),
+        ({"clusters": 5, "resampled": "images of one patient"}, "too few images to tell"),
+        ({"clusters": 6}, "smia is stronger"),
+        ({"difference": None, "low": None, "high": None, "clusters": 0}, "too few patients to tell"),
+    ],
+)
+def test_both_test_and_interval_must_say_so(changes, words):
+    row = compared(**changes)
+    assert wording.short_verdict(row) == words
+    assert wording.verdict(row)
+
+
+def test_what_is_taken_for_independent_is_said():
+    assert wording.verdict(compared()).endswith("−0.300 [−0.500, −0.100], p = 0.01, paired)")
+    for images in ("images", "images of one patient"):
+        assert wording.verdict(compared(resampled=images)).endswith("paired, taking the images as independent)")
+    table = part_table(summarise(classifier_records("p", patients=None), INFO, resamples=50), "p")
+    assert "taking the images as independent" in wording.comparison_caption(table, PART)
+    table = part_table(summarise(classifier_records("p"), INFO, resamples=50), "p")
+    assert "sign-flip test over patients, not corrected" in wording.comparison_caption(table, PART)
+
+
+def test_a_missing_interval_is_explained_where_there_is_one():
+    table = part_table(summarise(classifier_records("p"), INFO, resamples=50), "p")
+    assert wording.no_interval_sentence(table, PART) is None
+    table = part_table(summarise(frame(right("pgd", [0])), INFO), "p")
+    assert "does not vary in the sample" in wording.no_interval_sentence(table, PART)
+    assert str(table.clean["accuracy"]) == "1.00 [–]"
+
+
+def test_the_victims_bounds_are_the_attackers():
+    table = part_table(summarise(classifier_records("p"), INFO, resamples=50), "p")
+    for victim, words in (
+        ({"bounds": [-1.0, 1.0]}, "stays within -1 to 1."),
+        ({}, "stays within 0 to 1."),
+        ({"bounds": ["a", 1]}, "stays within 0 to 1."),
+    ):
+        assert words in " ".join(wording.threat_model(table, dataclasses.replace(PART, victim=victim)))
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [
+        ({}, None),
+        ({"mean": None, "std": None}, "none: the model sees the images in data units"),
+        ({"mean": [0.485, 0.456], "std": [0.229, 0.224]}, "(image − mean) / std: mean 0.485, 0.456; std 0.229, 0.224"),
+        ({"mean": 0.5, "std": None}, "image − mean: mean 0.5"),
+        ({"mean": None, "std": [0.25]}, "image / std: std 0.25"),
+    ],
+)
+def test_preprocessing(victim, words):
+    assert wording.preprocessing(dataclasses.replace(PART, victim=victim)) == words

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import time
 
@@ -6,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 from synthetic_run import (
+    SyntheticRun,
     answer_row,
     classifier_records,
     frame,
@@ -78,6 +80,10 @@ def test_by_hand(by_hand, attack, metric, value, n):
     assert found["value"] == pytest.approx(value)
     assert found["n"] == n
     assert (found["clusters"], found["resampled"]) == (2, "patients")
+    if found["low"] is None:  # the same in both patients
+        assert (attack, metric) in {("a", "accuracy"), ("b", "accuracy"), ("a", "linf"), ("a", "psnr")}
+        return
+    assert found["low"] < found["high"]
     assert found["low"] <= value + 1e-6
     assert value - 1e-6 <= found["high"]
 
@@ -285,3 +291,94 @@ def test_speed():
     started = time.perf_counter()
     summarise(records, run_info({"p": part_info("segmentation", ["background", "a"])}))
     assert time.perf_counter() - started < 10  # 2 s on two idle cores; the aim is 5
+
+
+SIX = [
+    answer_row(i % 2, i % 2, 1 - i % 2, index=i, scores_before=[1.0 - i % 2, i % 2 + 0.0], scores_after=[0.5, 0.5])
+    for i in range(6)
+]
+
+
+@pytest.mark.parametrize(
+    ("attack", "metric", "value", "low", "high"),
+    [
+        ("clean", "accuracy", 1, 0.025 ** (1 / 6), 1),  # a share: exact
+        ("clean", "AUROC", 1, None, None),
+        ("clean", "quadratic-weighted kappa", 1, None, None),
+        ("pgd", "AUROC", 0.5, None, None),
+        ("pgd", "drop of accuracy", 1, 0.025 ** (1 / 6), 1),  # all were right and all fell: a share
+        ("pgd", "success", 1, 0.025 ** (1 / 6), 1),
+        ("pgd", "linf", 1 / 255, None, None),
+    ],
+)
+def test_what_does_not_vary_is_not_called_certain(attack, metric, value, low, high):
+    found = figure(summarise(frame(SIX), run_info({"p": part_info("ordinal", "ab")})), attack, metric)
+    assert found["value"] == pytest.approx(value)
+    for end, wanted in (("low", low), ("high", high)):
+        assert found[end] is None if wanted is None else found[end] == pytest.approx(wanted)
+
+
+def test_a_drop_that_is_no_share_has_no_exact_interval():
+    rows = [answer_row(0, i % 2, i % 2, index=i) for i in range(8)]  # none falls, half were wrong before
+    found = figure(summarise(frame(rows), BINARY), "pgd", "drop of accuracy")
+    assert (found["value"], found["low"], found["high"]) == (0, None, None)
+    rows = [answer_row(0, 0, 0, index=i) for i in range(8)]
+    found = figure(summarise(frame(rows), BINARY), "pgd", "drop of accuracy")
+    assert (found["value"], found["low"]) == (0, 0)
+    assert found["high"] == pytest.approx(1 - 0.025 ** (1 / 8))
+
+
+def test_no_interval_is_without_width():
+    for run in (two_part_run(), SyntheticRun(frame(SIX), run_info({"p": part_info("ordinal", "ab")}), [])):
+        summary = summarise(run.records, run.info).drop_nulls("low")
+        assert (summary["low"] < summary["high"]).all()
+
+
+def label_row(index: int, truth: list[int], before: list[int], after: list[int], **values) -> dict:
+    known = [place for place, value in enumerate(truth) if value in (0, 1)]
+    right = [all(answer[k] == truth[k] for k in known) for answer in (before, after)]
+    given = {"right_before": right[0], "right_after": right[1], "success": not right[1]}
+    return row(index=index, truth=truth, prediction_before=before, prediction_after=after, **given | values)
+
+
+def test_an_image_of_which_nothing_is_known_is_neither_right_nor_fooled():
+    rows = [
+        label_row(0, [1, -1], [1, 1], [0, 1]),
+        label_row(1, [0, 1], [0, 0], [0, 0]),
+        label_row(2, [-1, -1], [0, 0], [1, 1]),
+    ]
+    summary = summarise(frame(rows), run_info({"p": part_info("multilabel", "ab")}))
+    for attack, metric, value, n in (
+        ("clean", "exact match", 1 / 2, 2),
+        ("clean", "label accuracy", 2 / 3, 2),
+        ("pgd", "exact match", 0, 2),
+        ("pgd", "drop of exact match", 1 / 2, 2),
+        ("pgd", "success", 1, 1),
+        ("worst case", "success", 1, 1),
+        ("pgd", "linf", 1 / 255, 3),
+    ):
+        found = figure(summary, attack, metric)
+        assert (found["value"], found["n"]) == (pytest.approx(value), n), metric
+
+
+def test_when_no_label_at_all_is_known():
+    rows = [label_row(i, [-1, -1], [0, 0], [1, 1]) for i in range(3)]
+    summary = summarise(frame(rows), run_info({"p": part_info("multilabel", "ab")}))
+    for metric in ("exact match", "label accuracy", "AUROC", "drop of exact match", "success"):
+        found = figure(summary, "pgd", metric)
+        assert (found["value"], found["low"], found["n"]) == (None, None, 0)
+
+
+def test_the_value_that_means_unknown_is_the_data_sets():
+    part = part_info("multilabel", "ab")
+    info = dataclasses.replace(part.dataset, ignore_index=0)
+    scores = {"scores_before": [0.9, 0.1], "scores_after": [0.9, 0.1]}
+    rows = [
+        label_row(0, [1, 0], [1, 0], [1, 0], **scores),
+        label_row(1, [0, 1], [1, 0], [1, 0], **scores),
+        label_row(2, [0, 0], [1, 1], [1, 1], **scores),
+    ]
+    summary = summarise(frame(rows), run_info({"p": dataclasses.replace(part, dataset=info)}))
+    found = figure(summary, "clean", "label accuracy")
+    assert (found["value"], found["n"]) == (0.5, 2)
+    assert figure(summary, "clean", "AUROC")["value"] is None  # no known label is a 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import NamedTuple
 
+from medrobust.attacks.attack import Attack
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
@@ -23,6 +24,7 @@ __all__ = [
     "MIFGSM",
     "PGD",
     "SMIA",
+    "Attack",
     "AttackResult",
     "GaussianSmoothing",
     "IterativeAttack",
@@ -36,7 +38,7 @@ __all__ = [
 class CatalogueEntry(NamedTuple):
     """An attack, what it does in a line, and where it is from."""
 
-    attack: type[IterativeAttack]
+    attack: Callable[..., Attack]
     summary: str
     reference: str
 
@@ -50,7 +52,12 @@ ATTACKS: dict[str, CatalogueEntry] = {
 }
 
 
-def make_attack(name: str, options: Mapping[str, object] | None = None) -> IterativeAttack:
+def option_names(name: str) -> list[str]:
+    """The options of an attack of the catalogue."""
+    return list(signature(ATTACKS[name].attack).parameters)
+
+
+def make_attack(name: str, options: Mapping[str, object] | None = None) -> Attack:
     """An attack from its catalogue name and options, as a configuration file gives them.
 
     Raises:
@@ -59,11 +66,11 @@ def make_attack(name: str, options: Mapping[str, object] | None = None) -> Itera
     if name not in ATTACKS:
         raise unknown("attack", name, ATTACKS)
     kind = ATTACKS[name].attack
-    known = {field.name for field in fields(kind) if field.init}
+    known = option_names(name)
     for option in options or {}:
         if option not in known:
             raise unknown(f"option of attack {name}", option, known)
     try:
-        return kind(**(options or {}))  # type: ignore[arg-type]
+        return kind(**(options or {}))
     except InputError as error:
         raise InputError(f"attack {name}: {error}") from error

@@ -11,8 +11,9 @@ from torch import Tensor
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
-from medrobust.attacks.options import at_least, not_negative, one_of, positive
 from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.checks import at_least, boolean, not_negative, one_of, positive
+from medrobust.errors import InputError
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -53,6 +54,8 @@ class IterativeAttack:
             positive("step_size", self.step_size)
         one_of("keep", self.keep, get_args(Keep))
         not_negative("momentum", self.momentum)
+        for name in ("targeted", "random_start", "trace"):
+            boolean(name, getattr(self, name))
 
     def default_step_size(self, eps: float) -> float:
         """The step length for `step_size=None`, in data units."""
@@ -97,6 +100,8 @@ class IterativeAttack:
         Raises:
             InputError: images, truth or threat do not fit the victim.
         """
+        if not isinstance(threat, Threat):
+            raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(threat).__name__}")
         plan = Plan(
             steps=self.steps,
             step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,

@@ -17,7 +17,7 @@ from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
 from medrobust.errors import InputError
-from medrobust.threat import Ball, Threat, per_image, sample_generators
+from medrobust.threat import Ball, Threat, per_image, sample_generators, towards
 from medrobust.victim import HALF, Victim
 
 
@@ -102,14 +102,15 @@ def run_plan(
     ids: Sequence[object] | None,
 ) -> AttackResult:
     """Attack a batch by the plan; arguments as for `IterativeAttack.__call__`."""
-    ids = list(range(len(images))) if ids is None else list(ids)
-    if len(ids) != len(images) or len(truth) != len(images):
-        raise InputError(f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many")
     victim.check_images(images)
     victim.task.check_truth(truth)
     threat.check(images, victim.bounds)
+    images = images.detach()
+    ids = list(range(len(images))) if ids is None else list(ids)
+    if len(ids) != len(images) or len(truth) != len(images):
+        raise InputError(f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many")
     with torch.inference_mode(mode=False), torch.enable_grad():
-        clean = victim.laid_out(images.detach().clone())
+        clean = victim.laid_out(images.clone())
         if clean.dtype in HALF:
             clean = clean.float()
         truth = truth.detach().to(clean.device).clone()
@@ -212,7 +213,7 @@ def _revive(gradient: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     largest = gradient.flatten(1).abs().amax(1)
     # a NaN anywhere makes the maximum NaN, which fails the comparison too
     alive = (largest > 0) & torch.isfinite(largest)
-    return torch.where(per_image(alive, gradient), gradient, noise), ~alive
+    return torch.where(per_image(alive, gradient), gradient, noise.to(gradient.dtype)), ~alive
 
 
 def _directions(clean: Tensor, seed: int, ids: Sequence[object]) -> Tensor:
@@ -221,7 +222,7 @@ def _directions(clean: Tensor, seed: int, ids: Sequence[object]) -> Tensor:
         torch.randint(0, 2, (image.numel(),), generator=generator, dtype=torch.int8)
         for image, generator in zip(clean, sample_generators(seed, ids, "no gradient"), strict=True)
     ]
-    return (2 * torch.stack(draws).to(clean) - 1).repeat(1, 2)
+    return (2 * torch.stack(draws) - 1).repeat(1, 2).to(clean.device)
 
 
 def _pattern(noise: Tensor, index: int, like: Tensor) -> Tensor:
@@ -234,7 +235,7 @@ def _pattern(noise: Tensor, index: int, like: Tensor) -> Tensor:
 @torch.no_grad()
 def _judge(job: _Job, image: Tensor, trajectory: Trajectory | None) -> _Candidate:
     """Make the image as it would be saved, and measure the model on exactly that."""
-    image = job.threat.finish(job.clean, image, job.victim.bounds).to(job.dtype)
+    image = towards(job.clean, job.threat.finish(job.clean, image, job.victim.bounds), job.dtype)
     outputs = job.victim.forward(image)
     loss, success = _measure(job, outputs)
     return _Candidate(image, outputs, loss, success, trajectory)
@@ -271,10 +272,11 @@ def _beats(success: Tensor, goal: Tensor, kept_success: Tensor, kept_goal: Tenso
 
 
 def _refuse_nan(outputs: Tensor, ids: Sequence[object]) -> None:
-    bad = outputs.flatten(1).isnan().any(1)
+    bad = ~outputs.flatten(1).isfinite().all(1)
     if bool(bad.any()):
         first = ids[int(bad.nonzero()[0])]
-        raise InputError(f"the model gives NaN for image {first!r} ({int(bad.sum())} of {len(bad)} in its batch)")
+        count = f"{int(bad.sum())} of {len(bad)} in its batch"
+        raise InputError(f"the model gives NaN or infinite outputs for the attacked image {first!r} ({count})")
 
 
 def _nothing(clean: Tensor) -> AttackResult:

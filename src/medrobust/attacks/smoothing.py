@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medrobust.attacks.options import positive
+from medrobust.checks import at_least, positive
 from medrobust.errors import InputError
+
+LEAST_SIGMA = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ class GaussianSmoothing:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise InputError(f"kernel_size must be odd and positive, got {self.kernel_size}")
+        at_least("kernel_size", self.kernel_size, 1)
+        if self.kernel_size % 2 == 0:
+            raise InputError(f"kernel_size must be odd, got {self.kernel_size}")
         positive("sigma", self.sigma)
+        if self.sigma < LEAST_SIGMA:
+            raise InputError(f"sigma must be at least {LEAST_SIGMA:g} pixels, got {self.sigma:g}: it smooths nothing")
 
     def __call__(self, images: Tensor) -> Tensor:
         """`(B, C, *spatial)` → the same, differentiable."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.objectives import Iterate, OutputObjective, TaskLoss, Terms
-from medrobust.attacks.options import not_negative, one_of
 from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.checks import boolean, not_negative, one_of
 from medrobust.errors import MedrobustWarning
 from medrobust.tasks import Divergence
 from medrobust.victim import Victim
@@ -68,6 +68,7 @@ class Stabilized:
         one_of("divergence", self.divergence, get_args(Divergence))
         one_of("variant", self.variant, get_args(Variant))
         one_of("stabilize", self.stabilize, get_args(Stabilize))
+        boolean("through_target", self.through_target)
         hard = self.variant == "released" or self.divergence == "hard"
         constant = hard or (not self.through_target and self.divergence != "mse")
         if constant and self.a2 >= self.a1 > 0:

@@ -60,13 +60,23 @@ FORMATS: dict[str, Format] = {
         "a folder with the folders images/ and masks/",
         image_masks.detect,
         image_masks.open_image_masks,
-        frozenset({"image_folder", "mask_folder", "mask_suffix"}),
+        frozenset({"image_folder", "mask_folder", "mask_suffix", "ignore_index"}),
     ),
     "csv_table": Format(
         "a CSV file of labels (or a folder with one) beside a folder of images, e.g. APTOS 2019",
         csv_table.detect,
         csv_table.open_csv_table,
-        frozenset({"table", "image_column", "label_column", "patient_column", "split_column", "image_folder"}),
+        frozenset(
+            {
+                "table",
+                "image_column",
+                "label_column",
+                "patient_column",
+                "split_column",
+                "image_folder",
+                "ignore_index",
+            }
+        ),
     ),
     "image_folder": Format(
         "a folder with a folder of images for each class",
@@ -93,7 +103,10 @@ def open_dataset(path: str | Path, options: DataOptions | None = None) -> Datase
     options = options or DataOptions()
     if isinstance(path, str) and path.startswith(EMBEDDED):
         return _open_embedded(path.removeprefix(EMBEDDED), options)
-    place = Path(path).expanduser()
+    try:
+        place = Path(path).expanduser()
+    except RuntimeError as error:  # of ~someone
+        raise InputError(f"{printable(path)}: there is no such home folder; check the path") from error
     if options.format != "auto" and options.format not in FORMATS:
         raise unknown("data format", options.format, ["auto", *FORMATS])
     try:

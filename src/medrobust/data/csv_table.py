@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from medrobust.data.class_names import RETINOPATHY_GRADES, name_classes
 from medrobust.data.dataset import DatasetInfo, TaskName
-from medrobust.data.files import FileDataset, FileEntry, count_channels, no_split_of, refuse_faults
+from medrobust.data.files import FileDataset, FileEntry, count_channels, last_name, no_split_of, refuse_faults
 from medrobust.data.images import SUFFIXES, is_image, printable
-from medrobust.data.labels import class_of, infer_classes
+from medrobust.data.labels import as_index, class_of, infer_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.data.rows import Row, Rows, read_rows
 from medrobust.errors import InputError
@@ -67,7 +67,11 @@ class ImageFinder:
         """Name, with and without suffix → files. A folder is listed once: tables are long."""
         if folder not in self._listings:
             listing = defaultdict(list)
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            try:
+                paths = sorted(folder.iterdir()) if folder.is_dir() else []
+            except OSError as error:
+                raise InputError(f"{printable(folder)} cannot be read ({error.strerror})") from error
+            for path in paths:
                 if is_image(path):
                     listing[_normal(path.name)].append(path)
                     listing[_normal(path.stem)].append(path)
@@ -84,6 +88,7 @@ class LabelledTable:
     task: TaskName
     classes: tuple[str, ...]
     images: ImageFinder
+    ignore_index: int | None = None
 
     def entry(self, row: Row) -> FileEntry:
         """The sample of a row; one that cannot be used has its `fault` set."""
@@ -93,6 +98,9 @@ class LabelledTable:
             image = self._cell(row, self.columns.image, self.images.find)
             labels = tuple(self._cell(row, name, self._label) for name in self.columns.labels)
             patient = self._cell(row, self.columns.patient, str) if self.columns.patient else None
+            if self.ignore_index is not None and set(labels) == {self.ignore_index}:
+                place = f"{printable(self.rows.path)}, row {row.number}"
+                raise InputError(f"{place}: all labels are unknown ({self.ignore_index}); leave the row out")
         except InputError as error:
             name = row.cells[self.columns.image] or f"row {row.number}"
             return FileEntry(name, self.images.folder, 0, fault=f"{error}")
@@ -100,7 +108,14 @@ class LabelledTable:
         return FileEntry(row.cells[self.columns.image], image, truth, patient, others)
 
     def _label(self, cell: str) -> int:
-        return class_of(cell, ("0", "1") if self.task == "multilabel" else self.classes)
+        if self.task != "multilabel":
+            return class_of(cell, self.classes)
+        if self.ignore_index is not None and as_index(cell) == self.ignore_index:
+            return self.ignore_index
+        try:
+            return class_of(cell, ("0", "1"))
+        except InputError as error:
+            raise InputError(f"{error}; mend it, or set ignore_index if it means unknown") from error
 
     def _cell(self, row: Row, column: str, read: Callable[[str], Value]) -> Value:
         place = self.rows.place(row, column)
@@ -124,13 +139,13 @@ def open_csv_table(path: Path, options: DataOptions) -> FileDataset:
 
     A table with the columns `id_code` and `diagnosis` is APTOS 2019's: ordinal, five grades. Otherwise a
     label is a class's name or index. Columns that are not used otherwise are kept in `Sample.columns`, and
-    ids are the image column's cells.
+    ids are the image column's cells. Of several label columns some may hold `ignore_index`.
 
     Raises:
         InputError: a column, the image folder or the split is missing, or an id is there twice; the message
             names file, row (the header is row 1) and column.
-        BadSampleError: an image file or a cell of a row is missing or impossible (unless
-            `options.skip_bad`).
+        BadSampleError: an image file or a cell of a row is missing or impossible, or all labels of a row are
+            unknown (unless `options.skip_bad`).
     """
     table = _find_table(path, options)
     rows = read_rows(table)
@@ -138,17 +153,19 @@ def open_csv_table(path: Path, options: DataOptions) -> FileDataset:
     _check_ids(rows, columns.image)
     chosen, notes = _rows_of_split(rows, columns.split, options.split)
     task, classes = _task_and_classes(rows, columns, options)
-    labelled = LabelledTable(rows, columns, task, classes, ImageFinder(_find_image_folder(table, options)))
+    images = ImageFinder(_find_image_folder(table, options))
+    labelled = LabelledTable(rows, columns, task, classes, images, options.ignore_index)
     entries = [labelled.entry(row) for row in evenly(chosen, options.limit)]
     if not options.skip_bad:
         refuse_faults(entries)
     info = DatasetInfo(
-        name=printable(table.resolve().parent.name if path.is_dir() else table.stem),
+        name=last_name(table.parent) if path.is_dir() else printable(table.stem),
         task=task,
         classes=classes,
         channels=count_channels(entries, options.channels, printable(table)),
         source=printable(path),
         notes=notes,
+        ignore_index=options.ignore_index,
     )
     return FileDataset(info, entries, options.size)
 
@@ -236,6 +253,10 @@ def _task_and_classes(rows: Rows, columns: Columns, options: DataOptions) -> tup
         if len(classes) != len(columns.labels):
             raise InputError(f"{source}: {len(classes)} classes for {len(columns.labels)} label columns; name as many")
         return task, classes
+    if options.ignore_index is not None:
+        raise InputError(
+            f"{source}: ignore_index is for several label columns; leave out rows of which the label is unknown"
+        )
     is_aptos = (columns.image, *columns.labels) == _APTOS
     task = choose_task(options.task, "ordinal" if is_aptos else "classification", ["classification", "ordinal"], source)
     if is_aptos:

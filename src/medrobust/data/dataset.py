@@ -25,7 +25,7 @@ class Sample:
         image: `(C, *spatial)` float32 in data units, within the data set's bounds; spatial is (H, W) or
             (D, H, W).
         truth: classification and ordinal: () int64 class; multi-label: (L,) int64 of 0/1;
-            segmentation: `(*spatial)` int64 class per pixel.
+            segmentation: `(*spatial)` int64 class per pixel. The last two may hold `DatasetInfo.ignore_index`.
         patient: identity for resampling by patient, or None when unknown. It is hashed in records.
         columns: any further columns of the source, for subgroups.
     """
@@ -42,7 +42,7 @@ class DatasetInfo:
     """What a data set says of itself before any image is read.
 
     Attributes:
-        name: short name for tables, e.g. "retinamnist".
+        name: short name for tables, e.g. "retinamnist": the last part of the path alone.
         task: what the truth is.
         classes: names of the classes (labels, for multi-label), in index order; for segmentation the
             first is the background.
@@ -52,6 +52,7 @@ class DatasetInfo:
         spatial_dims: 2 or 3.
         source: where it came from, for the report ("embedded", or the path as the user gave it).
         notes: sentences the report must print about these data (e.g. "one subject").
+        ignore_index: the truth's value of a pixel or label that is unknown and does not count, if there is one.
     """
 
     name: str
@@ -63,11 +64,12 @@ class DatasetInfo:
     spatial_dims: int = 2
     source: str = ""
     notes: tuple[str, ...] = ()
+    ignore_index: int | None = None
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Labelled images, read lazily by index. `fingerprint` is a SHA-256 hex of what they are read from."""
+    """Labelled images, read lazily by index. `fingerprint` is a SHA-256 hex of what they are read from, and how."""
 
     @property
     def info(self) -> DatasetInfo:

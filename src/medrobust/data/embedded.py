@@ -139,14 +139,20 @@ def source_fingerprint() -> str:
     digest = hashlib.sha256(f"slices {SLICES_VERSION}".encode())
     for file in files:
         digest.update(file.name.encode())
-        digest.update(file.read_bytes())
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror}); mend its permissions") from error
     return digest.hexdigest()
 
 
 def cache_folder() -> Path:
     """Where slices and trained models are kept: `$MEDROBUST_CACHE`, or the user's cache folder."""
     folder = os.environ.get("MEDROBUST_CACHE") or platformdirs.user_cache_dir("medrobust", appauthor=False)
-    return Path(folder).expanduser()
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:  # of ~someone
+        raise InputError(f"MEDROBUST_CACHE={folder}: there is no such home folder; set another") from error
 
 
 def write_to_cache(name: str, content: bytes) -> None:

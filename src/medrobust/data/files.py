@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ class FileEntry:
     Attributes:
         id: of the sample.
         image: its image file.
-        truth: a class, 0/1 for each label, or the mask file.
+        truth: a class, 0/1 (or the set's `ignore_index`) for each label, or the mask file.
         patient: identity, if known.
         columns: further columns of the source.
         fault: what is already known to be wrong with it; raised when the sample is read.
@@ -71,11 +72,20 @@ class FileDataset:
         if self.size is not None:
             image = resize(image, self.size)
             truth = resize_mask(truth, self.size) if isinstance(entry.truth, Path) else truth
+        if self.info.ignore_index is not None and (truth == self.info.ignore_index).all():
+            raise BadSampleError(
+                f"{printable(entry.image)} has no truth but ignore_index {self.info.ignore_index}, so no answer to it "
+                "is right or wrong: leave it out"
+            )
         return Sample(entry.id, image, truth, entry.patient, entry.columns)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the entries and the bytes of their files; a file that is not there counts so."""
-        digest = hashlib.sha256()
+        """SHA-256 (hex) over how files are read, the entries, and the bytes of their files.
+
+        A file that cannot be read counts as such.
+        """
+        reading = (self.size, self.info.channels, self.info.classes, self.info.ignore_index)
+        digest = hashlib.sha256(repr(reading).encode())
         for entry in self.entries:
             truth = "mask" if isinstance(entry.truth, Path) else entry.truth
             digest.update(repr((entry.id, truth, entry.patient, sorted(entry.columns.items()))).encode())
@@ -87,7 +97,7 @@ class FileDataset:
     def _truth(self, entry: FileEntry, image: Tensor) -> Tensor:
         if not isinstance(entry.truth, Path):
             return torch.tensor(entry.truth, dtype=torch.int64)
-        mask = read_class_mask(entry.truth, len(self.info.classes))
+        mask = read_class_mask(entry.truth, len(self.info.classes), self.info.ignore_index)
         if mask.shape != image.shape[1:]:
             raise BadSampleError(
                 f"{printable(entry.image)} is {_size(image[0])} but its mask {printable(entry.truth)} is "
@@ -97,12 +107,16 @@ class FileDataset:
 
 
 def images_under(folder: Path) -> list[Path]:
-    """All image files in the folder and the folders in it, in an order that does not hang on the machine."""
-    found = (
-        path
-        for path in folder.rglob("*")
-        if is_image(path) and not is_hidden(path.relative_to(folder)) and path.is_file()
-    )
+    """All image files in the folder and the folders in it, in an order that does not hang on the machine.
+
+    Raises:
+        OSError: a folder cannot be listed, which `Path.rglob` would pass over.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not is_hidden(Path(name))]
+        paths = [Path(place, name) for name in names if not is_hidden(Path(name))]
+        found += [path for path in paths if is_image(path) and path.is_file()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -114,6 +128,11 @@ def subfolders(folder: Path) -> list[Path]:
 def is_hidden(path: Path) -> bool:
     """Is the file the system's own, or an archive's, rather than the user's?"""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def last_name(path: Path) -> str:
+    """The last part of a path as the user gave it, for tables; that of the folder itself for "." and ".."."""
+    return printable(path.name if path.name not in ("", "..") else path.resolve().name)
 
 
 def relative_id(path: Path, root: Path) -> str:
@@ -152,6 +171,10 @@ def no_split_of(source: str, split: str) -> tuple[str, ...]:
     if split != "test":
         raise InputError(f"{source}: these data have no splits, so no {split!r}; leave split out to use them all")
     return ("The source names no splits: samples are from all of it.",)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _file_digest(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from medrobust.data.files import (
     FileEntry,
     count_channels,
     images_under,
+    last_name,
     no_split_of,
     relative_id,
     subfolders,
@@ -50,7 +51,7 @@ def open_image_folder(path: Path, options: DataOptions) -> FileDataset:
         raise InputError(f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG or TIFF files there")
     entries = evenly(every, options.limit)
     info = DatasetInfo(
-        name=printable(path.resolve().name),
+        name=last_name(path),
         task=choose_task(options.task, "classification", ["classification", "ordinal"], source),
         classes=classes,
         channels=count_channels(entries, options.channels, source),

@@ -14,12 +14,13 @@ from medrobust.data.files import (
     FileEntry,
     count_channels,
     images_under,
+    last_name,
     no_split_of,
     refuse_faults,
     relative_id,
     subfolders,
 )
-from medrobust.data.images import printable, read_mask
+from medrobust.data.images import printable
 from medrobust.data.masks import guess_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.errors import BadSampleError, InputError
@@ -40,10 +41,12 @@ def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
     """Open a folder of images and masks, `path` or `path/split`, for segmentation.
 
     How many classes there are is taken from the first mask that can be read, unless `classes` says it. Ids
-    are the images' paths below `path`. A mask without an image is left out.
+    are the images' paths below `path`. A mask without an image is left out. Pixels of `ignore_index` stay as
+    they are; an image with no others is a bad sample.
 
     Raises:
-        InputError: a folder or the split is missing, or no image can be read.
+        InputError: a folder or the split is missing, no image can be read, the first mask may be read in more
+            than one way, or `ignore_index` is one of the classes.
         BadSampleError: an image has no mask, or several (unless `options.skip_bad`).
     """
     source = printable(path)
@@ -53,12 +56,13 @@ def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
     if not options.skip_bad:
         refuse_faults(entries)
     info = DatasetInfo(
-        name=printable(path.resolve().name),
+        name=last_name(path),
         task=choose_task(options.task, "segmentation", ["segmentation"], source),
-        classes=_classes(every, options.classes),
+        classes=_classes(every, options, source),
         channels=count_channels(entries, options.channels, source),
         source=source,
         notes=notes,
+        ignore_index=options.ignore_index,
     )
     return FileDataset(info, entries, options.size)
 
@@ -116,17 +120,26 @@ def _stem(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _classes(entries: Iterable[FileEntry], wanted: int | tuple[str, ...] | None) -> tuple[str, ...]:
-    count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries)
+def _classes(entries: Iterable[FileEntry], options: DataOptions, source: str) -> tuple[str, ...]:
+    wanted, ignored = options.classes, options.ignore_index
+    count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries, ignored)
+    if ignored is not None and ignored < count:
+        raise InputError(
+            f"{source}: ignore_index {ignored} is not a value above the classes 0 to {count - 1}, up to 255; "
+            "set another, or set classes"
+        )
     default = ("background", "foreground") if count == 2 else ("background", *numbered(count)[1:])
     return name_classes(wanted, default)
 
 
-def _guess_count(entries: Iterable[FileEntry]) -> int:
+def _guess_count(entries: Iterable[FileEntry], ignore_index: int | None) -> int:
     for entry in entries:
+        if not isinstance(entry.truth, Path) or entry.fault:
+            continue
         try:
-            if isinstance(entry.truth, Path) and not entry.fault:
-                return guess_classes(read_mask(entry.truth))
+            count = guess_classes(entry.truth, ignore_index)
         except BadSampleError:
             continue  # told when the sample is read
+        if count is not None:
+            return count
     return 2

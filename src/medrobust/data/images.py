@@ -38,6 +38,7 @@ _SIXTEEN_BIT = ("I;16", "I;16B")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0, section 8
+_SAMPLE_FORMAT, _SIGNED = 339, 2  # ibid. section 19
 _ALPHA = (1, 2)  # kinds of ExtraSamples, ibid. section 18
 
 
@@ -48,7 +49,11 @@ def is_image(path: Path) -> bool:
 
 def printable(path: str | Path) -> str:
     """The path as text that can be printed and stored, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fspath(path)
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no file has such a name, but an option may
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_image(path: Path) -> Tensor:
@@ -158,7 +163,7 @@ def _decode_bytes(path: Path, content: bytes, modes: Mapping[str, str]) -> Array
                 raise _several_pages(path)
             if image.format == "PNG" and png16.is_deep(content):
                 return png16.decode(content)
-            if image.format == "TIFF" and _is_deep_tiff(image):
+            if image.format == "TIFF" and (_is_deep_tiff(image) or _is_signed_tiff(image)):
                 return _decode_by_tifffile(path, content)
             if image.mode not in modes:
                 raise _bad(path, f"has colour mode {image.mode}", "save it as greyscale or RGB")
@@ -174,6 +179,11 @@ def _is_deep_tiff(image: Image.Image) -> bool:
     """More than 8 bits in more than one channel, which Pillow would cut to 8."""
     bits = _tiff_tag(image, _BITS_PER_SAMPLE, (1,))
     return len(bits) > 1 and max(bits) > 8
+
+
+def _is_signed_tiff(image: Image.Image) -> bool:
+    """8 bits with a sign, which Pillow would drop."""
+    return image.mode == "L" and _SIGNED in _tiff_tag(image, _SAMPLE_FORMAT, ())
 
 
 def _as_stored(path: Path, image: Image.Image, pixels: Array) -> Array:

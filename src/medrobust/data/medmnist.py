@@ -64,10 +64,18 @@ class MedMNISTDataset:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the file, the split and the rows."""
-        with self.path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
-        digest.update(repr((self.split, tuple(self.rows))).encode())
+        """SHA-256 (hex) of the file, the split, the rows, and how they are read.
+
+        Raises:
+            InputError: the file is not there any more.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256")
+        except OSError as error:
+            raise InputError(f"{printable(self.path)}: cannot be read ({error.strerror})") from error
+        reading = (self.size, self.info.channels, self.info.classes)
+        digest.update(repr((self.split, tuple(self.rows), reading)).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -113,7 +121,7 @@ def open_medmnist(path: Path, options: DataOptions) -> MedMNISTDataset:
     rows = evenly(range(images.shape[0]), options.limit)
     stored_channels = 3 if len(images.shape) == 4 and spatial_dims == 2 else 1
     info = DatasetInfo(
-        name=path.stem,
+        name=printable(path.stem),
         task=task,
         classes=classes,
         channels=options.channels or stored_channels,
@@ -238,5 +246,7 @@ def _task_and_classes(
 
 
 def _damaged(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror}); give an .npz file that can be"
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return f"is not a readable .npz file ({reason}); download or save it again"

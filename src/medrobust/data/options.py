@@ -24,6 +24,8 @@ class DataOptions:
         resize: side in pixels, or (height, width), to bring every image (and mask) to.
         limit: read at most so many samples, spread evenly over the set.
         channels: 1 or 3; the first image's when None.
+        ignore_index: csv_table with several label columns, image_masks: the value of a label (e.g. -1) or pixel
+            (e.g. 255) that is unknown and does not count.
         skip_bad: leave what is wrong with one sample (no image file, no mask, an impossible label) to the
             moment when it is read, as a `BadSampleError`, instead of raising it at opening.
         table: csv_table: the CSV file in the folder.
@@ -46,6 +48,7 @@ class DataOptions:
     resize: int | tuple[int, int] | None = None
     limit: int | None = None
     channels: int | None = None
+    ignore_index: int | None = None
     skip_bad: bool = False
     table: str | None = None
     image_column: str | None = None
@@ -71,6 +74,7 @@ class DataOptions:
             raise _wrong("limit", self.limit, "a whole number, 1 or more")
         if self.channels not in (None, 1, 3):
             raise _wrong("channels", self.channels, "1 or 3")
+        self._check_ignore_index()
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -99,6 +103,18 @@ class DataOptions:
         sides = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
         if self.resize is not None and (len(sides) != 2 or not all(map(_is_count, sides))):
             raise _wrong("resize", self.resize, "a side in pixels, or (height, width)")
+
+    def _check_ignore_index(self) -> None:
+        value = self.ignore_index
+        if value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value <= 255:
+            raise _wrong("ignore_index", value, "a whole number from -1 to 255")
+        count = len(self.classes) if isinstance(self.classes, tuple) else self.classes or 0
+        if self.task == "multilabel" or isinstance(self.label_column, tuple):
+            count = 2  # 0 and 1, however many labels there are
+        if 0 <= value < count:
+            raise _wrong("ignore_index", value, f"none of the values 0 to {count - 1}, which have a meaning")
 
 
 def evenly(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:

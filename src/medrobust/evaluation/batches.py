@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from medrobust.data import BadSampleError, Dataset, Sample, stack
+from medrobust.errors import InputError
 from medrobust.evaluation.records import Skipped
+from medrobust.victim import Victim
 
 
 @dataclass(frozen=True)
@@ -32,31 +34,45 @@ class Batch:
         return self.images.ndim == 5
 
 
-def batches(
-    dataset: Dataset, size: int, device: torch.device, on_bad: Callable[[Skipped], None] | None
-) -> Iterator[Batch]:
+def batches(dataset: Dataset, victim: Victim, size: int, on_bad: Callable[[Skipped], None] | None) -> Iterator[Batch]:
     """Runs of neighbours of the same shape, at most `size` long.
 
-    A sample that cannot be read goes to `on_bad`; without one it stops the iteration.
+    A sample that cannot be read, or that the victim cannot take (NaN, out of bounds), goes to `on_bad`; without one it
+    stops the iteration.
 
     Raises:
         BadSampleError: a sample cannot be read, and there is no `on_bad`.
+        InputError: two samples have the same id.
     """
     waiting: list[tuple[int, Sample]] = []
+    seen: set[str] = set()
     for index in range(len(dataset)):
         try:
-            sample = dataset[index]
+            sample = _checked(dataset[index], victim)
         except BadSampleError as error:
             if on_bad is None:
                 raise BadSampleError(f"{error} (--skip-bad leaves such images out and lists them)") from error
             on_bad(Skipped(index, str(error)))
             continue
+        if sample.id in seen:
+            raise InputError(
+                f"two samples have the id {sample.id!r}: an attack's random numbers depend on it, rename one"
+            )
+        seen.add(sample.id)
         if waiting and (len(waiting) == size or sample.image.shape != waiting[0][1].image.shape):
-            yield _batch(waiting, device)
+            yield _batch(waiting, victim.device)
             waiting = []
         waiting.append((index, sample))
     if waiting:
-        yield _batch(waiting, device)
+        yield _batch(waiting, victim.device)
+
+
+def _checked(sample: Sample, victim: Victim) -> Sample:
+    try:
+        victim.check_images(sample.image.unsqueeze(0))
+    except InputError as error:
+        raise BadSampleError(f"image {sample.id!r}: {error}") from error
+    return sample
 
 
 def _batch(members: list[tuple[int, Sample]], device: torch.device) -> Batch:

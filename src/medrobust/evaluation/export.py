@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from medrobust.attacks import IterativeAttack
+from medrobust.attacks import Attack
 from medrobust.data import Dataset
 from medrobust.data.images import read_image
 from medrobust.errors import InputError
 from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.measure import check_untargeted, model_errors_told
 from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import Skipped
 from medrobust.evaluation.storage import new_folder
@@ -26,14 +27,14 @@ from medrobust.threat import Threat
 from medrobust.victim import Victim
 
 FileFormat = Literal["png", "npy"]
-MANIFEST = "manifest.csv"
+MANIFEST, CLEAN = "manifest.csv", "clean"
 EIGHT_BIT = 1 / 255
 
 
 def export_adversarial(
     victim: Victim,
     dataset: Dataset,
-    attack: IterativeAttack,
+    attack: Attack,
     threat: Threat,
     folder: Path,
     *,
@@ -42,34 +43,47 @@ def export_adversarial(
     on_bad: Callable[[Skipped], None] | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, object]]:
-    """Attack every image, write it and a `manifest.csv` to a new folder, and measure what was written.
+    """Attack every image, write it, its clean twin and a `manifest.csv` to a new folder, and measure what was written.
 
     Images in [0, 1] of two spatial axes and 1 or 3 channels become 8-bit PNG: they are put on the 8-bit grid before
-    the attack and kept on it by the attack. All others become `.npy` of float32 in data units, `(C, *spatial)`.
+    the attack and kept on it by the attack. All others, and those of a threat with a finer quantum, become `.npy` of
+    float32 in data units, `(C, *spatial)`.
 
     Returns:
-        The rows of the manifest: index, id, file, answers right before and after, success, loss, linf, l2, psnr, ssim,
-        all of the file as read back.
+        The rows of the manifest, all of the files as read back: index, id, file, clean_file, truth and predictions
+        (not for dense tasks), right and loss before and after, dice and iou for segmentation, linf, l2, psnr, ssim.
 
     Raises:
         InputError: data, victim and threat do not fit, or the folder is not empty or cannot be written.
         BadSampleError: a sample cannot be read, and there is no `on_bad`.
     """
     info = dataset.info
-    png = info.unit == "[0, 1]" and info.spatial_dims == 2 and info.channels in (1, 3)
+    check_untargeted("for export", attack)
+    on_grid = threat.quantum is None or abs(threat.quantum / EIGHT_BIT - round(threat.quantum / EIGHT_BIT)) < 1e-6
+    png = on_grid and info.unit == "[0, 1]" and info.spatial_dims == 2 and info.channels in (1, 3)
     if png:
         threat = replace(threat, quantum=threat.quantum or EIGHT_BIT)
     rows: list[dict[str, object]] = []
-    with new_folder(folder) as unfinished:
-        for batch in batches(dataset, batch_size, victim.device, on_bad):
+    with new_folder(folder) as unfinished, victim.evaluating():
+        (unfinished / CLEAN).mkdir()
+        for batch in batches(dataset, victim, batch_size, on_bad):
             if png:
                 batch = replace(batch, images=((batch.images / EIGHT_BIT).round() * EIGHT_BIT).clamp(*info.bounds))
-            result = attack(victim, batch.images, batch.truth, threat, seed, batch.ids)
-            names = [_file_name(index, name, "png" if png else "npy") for index, name in _named(batch)]
-            for name, image in zip(names, result.adversarial, strict=True):
+            victim.task.check_truth(batch.truth)
+            with model_errors_told(batch):
+                result = attack(victim, batch.images, batch.truth, threat, seed, batch.ids)
+            names = [
+                _file_name(index, sample_id, "png" if png else "npy")
+                for index, sample_id in zip(batch.indices, batch.ids, strict=True)
+            ]
+            for name, clean, image in zip(names, batch.images, result.adversarial, strict=True):
+                _write(clean.cpu(), unfinished / CLEAN / name)
                 _write(image.cpu(), unfinished / name)
-            saved = torch.stack([_read(unfinished / name) for name in names]).to(batch.images)
-            rows += _rows(victim, batch, saved, names)
+            clean, saved = (
+                torch.stack([_read(unfinished / place / name) for name in names]).to(batch.images)
+                for place in (CLEAN, "")
+            )
+            rows += _rows(victim, batch, clean, saved, names)
             on_progress(len(names))
         if not rows:
             raise InputError(f"no sample of {info.name!r} could be read")
@@ -78,10 +92,6 @@ def export_adversarial(
             writer.writeheader()
             writer.writerows(rows)
     return rows
-
-
-def _named(batch: Batch) -> list[tuple[int, str]]:
-    return list(zip(batch.indices, batch.ids, strict=True))
 
 
 def _file_name(index: int, sample_id: str, file_format: FileFormat) -> str:
@@ -103,19 +113,30 @@ def _read(path: Path) -> Tensor:
 
 
 @torch.no_grad()
-def _rows(victim: Victim, batch: Batch, saved: Tensor, names: list[str]) -> list[dict[str, object]]:
+def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[dict[str, object]]:
     task = victim.task
-    before, after = victim(batch.images), victim(saved)
-    fooled = task.fooled(after, batch.truth)
+    before, after = victim(clean), victim(saved)
     columns: dict[str, list[object]] = {
         "index": list(batch.indices),
         "id": list(batch.ids),
         "file": list(names),
+        "clean_file": [f"{CLEAN}/{name}" for name in names],
+    }
+    if not task.dense:
+        answers = {
+            "truth": batch.truth,
+            "prediction_before": task.predict(before),
+            "prediction_after": task.predict(after),
+        }
+        columns |= {n: [" ".join(map(str, v.reshape(-1).tolist())) for v in labels] for n, labels in answers.items()}
+    columns |= {
         "right_before": (~task.fooled(before, batch.truth)).tolist(),
-        "right_after": (~fooled).tolist(),
-        "success": fooled.tolist(),
+        "right_after": (~task.fooled(after, batch.truth)).tolist(),
         "loss_before": task.loss(before, batch.truth).tolist(),
         "loss_after": task.loss(after, batch.truth).tolist(),
     }
-    columns |= {n: v.tolist() for n, v in image_quality(batch.images, saved, victim.bounds).items()}
+    for when, outputs in (("before", before), ("after", after)):
+        metrics = task.image_metrics(outputs, batch.truth)
+        columns |= {f"{name}_{when}": v.tolist() for name, v in metrics.items() if v.ndim == 1}
+    columns |= {n: v.tolist() for n, v in image_quality(clean, saved, victim.bounds).items()}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -55,7 +55,7 @@ class GalleryCollector:
     def _answers(self, outputs: Tensor) -> Tensor | None:
         """Class maps, for a dense task; the answers of the others are in the records."""
         with torch.no_grad():
-            return self._task.predict(outputs) if self._task.name == "segmentation" else None
+            return self._task.predict(outputs) if self._task.dense else None
 
 
 def _plane(values: Tensor, volumes: bool) -> Tensor:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from medrobust.attacks import AttackResult, IterativeAttack
+from medrobust.attacks import Attack, AttackResult
 from medrobust.data import Dataset
 from medrobust.errors import InputError, MedrobustError
 from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.cautions import look_like_probabilities
 from medrobust.evaluation.gallery import GalleryCollector
 from medrobust.evaluation.quality import image_quality
-from medrobust.evaluation.records import GalleryImage, Skipped
+from medrobust.evaluation.records import CLEAN, WORST_CASE, GalleryImage, Skipped
 from medrobust.tasks import Task
 from medrobust.threat import Threat
 from medrobust.victim import Victim
@@ -42,7 +44,7 @@ class Campaign:
         InputError: there is nothing to measure, or an option has no such value.
     """
 
-    attacks: Mapping[str, IterativeAttack]
+    attacks: Mapping[str, Attack]
     threats: Sequence[Threat]
     seed: int = 0
     batch_size: int = 16
@@ -50,6 +52,10 @@ class Campaign:
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.attacks, Mapping):
+            raise InputError(f"attacks must be a mapping, e.g. {{'pgd': PGD()}}, got {type(self.attacks).__name__}")
+        if not isinstance(self.threats, Sequence) or not all(isinstance(threat, Threat) for threat in self.threats):
+            raise InputError("threats must be a list of Threat, e.g. [Threat(eps=4/255)]")
         if not self.attacks or not self.threats:
             raise InputError("nothing to measure: give at least one attack and one budget (eps)")
         if self.batch_size < 1:
@@ -57,10 +63,9 @@ class Campaign:
         if self.gallery < 0:
             raise InputError(f"gallery must not be negative, got {self.gallery}")
         for label, attack in self.attacks.items():
-            if label in ("", "clean", "worst case"):
+            if label in ("", CLEAN, WORST_CASE):
                 raise InputError(f"an attack cannot be labelled {label!r}: the tables use that word")
-            if attack.targeted:
-                raise InputError(f"attack {label!r} is targeted: evaluation knows no target; call the attack itself")
+            check_untargeted(label, attack)
         budgets = [(threat.norm, threat.eps) for threat in self.threats]
         for budget in budgets:
             if budgets.count(budget) > 1:
@@ -80,6 +85,8 @@ class Measured:
     gallery: list[GalleryImage] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     evaluated: int = 0
+    # whether the clean outputs so far all looked like probabilities
+    probabilities: bool = True
 
 
 def measure(
@@ -104,25 +111,53 @@ def measure(
         measured.skipped.append(skipped)
         on_progress(campaign.cells)
 
-    for batch in batches(dataset, campaign.batch_size, victim.device, leave_out if campaign.skip_bad else None):
-        for row in _attack_batch(victim, batch, campaign, collector, on_progress):
-            measured.rows.append({"part": part, **row})
-        measured.evaluated += len(batch.indices)
+    with victim.evaluating():
+        for batch in batches(dataset, victim, campaign.batch_size, leave_out if campaign.skip_bad else None):
+            outputs = _clean_outputs(victim, batch)
+            measured.probabilities &= look_like_probabilities(outputs)
+            for row in _attack_batch(victim, batch, outputs, campaign, collector, on_progress):
+                measured.rows.append({"part": part, **row})
+            measured.evaluated += len(batch.indices)
     if not measured.rows:
         raise InputError(f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}")
     measured.gallery = collector.images()
     return measured
 
 
+def check_untargeted(label: str, attack: Attack) -> None:
+    """Raise `InputError` for a targeted attack: a data set holds the truth, and no target."""
+    if attack.targeted:
+        raise InputError(f"attack {label!r} is targeted: a data set knows no target; call the attack itself")
+
+
+@contextmanager
+def model_errors_told(batch: Batch) -> Iterator[None]:
+    """Tell in one line what a user's model raises on a batch; running out of memory is left as it is."""
+    try:
+        yield
+    except (MedrobustError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a user's code may raise
+        shape = tuple(batch.images.shape[1:])
+        raise InputError(f"the model fails on images {shape}: {type(error).__name__}: {error}") from error
+
+
 def hash_patient(identity: str) -> str:
-    """What a record holds of a patient's identity: enough to know the same patient again, no more."""
+    """What a record holds of a patient's identity: enough to know the same patient again in another run.
+
+    Who can list all possible identities can find the one behind a hash.
+    """
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _attack_batch(
-    victim: Victim, batch: Batch, campaign: Campaign, collector: GalleryCollector, on_progress: Progress
+    victim: Victim,
+    batch: Batch,
+    outputs: Tensor,
+    campaign: Campaign,
+    collector: GalleryCollector,
+    on_progress: Progress,
 ) -> list[Row]:
-    outputs = _clean_outputs(victim, batch)
     collector.add_clean(batch, outputs)
     known = {
         **_identities(batch, outputs, victim.task),
@@ -132,7 +167,8 @@ def _attack_batch(
     for label, attack in campaign.attacks.items():
         for threat in campaign.threats:
             started = time.perf_counter()
-            result = attack(victim, batch.images, batch.truth, threat, campaign.seed, batch.ids)
+            with model_errors_told(batch):
+                result = attack(victim, batch.images, batch.truth, threat, campaign.seed, batch.ids)
             share = (time.perf_counter() - started) / len(batch.indices)
             collector.add_attack(batch, label, threat, result)
             columns = {
@@ -149,15 +185,9 @@ def _attack_batch(
 @torch.no_grad()
 def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
     """The model's outputs on the clean images, once everything about them is checked."""
-    victim.check_images(batch.images)
     victim.task.check_truth(batch.truth)
-    try:
+    with model_errors_told(batch):
         outputs = victim(batch.images)
-    except MedrobustError:
-        raise
-    except Exception as error:  # whatever a user's model raises on these images
-        shape = tuple(batch.images.shape[1:])
-        raise InputError(f"the model fails on images {shape}: {type(error).__name__}: {error}") from error
     victim.task.check_outputs(outputs, batch.truth)
     finite = outputs.flatten(1).isfinite().all(1)
     if not bool(finite.all()):

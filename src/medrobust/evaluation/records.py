@@ -12,8 +12,13 @@ import polars as pl
 from torch import Tensor
 
 from medrobust.data import DatasetInfo
+from medrobust.data.dataset import TaskName
 
 SCHEMA_VERSION = 1
+
+# What the tables call the unattacked images and the worst attack on each: no attack may be labelled so.
+CLEAN = "clean"
+WORST_CASE = "worst case"
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "part": pl.String,  # which data set × model of the run, a key of RunInfo.parts
@@ -75,6 +80,8 @@ class PartInfo:
         attacks: label → the attack's name and options.
         threats: each with norm, eps and the unit of eps.
         skipped: samples left out.
+        victim: how the model was called: "bounds" (lowest and highest value), "mean" and "std" (None when nothing was
+            subtracted, nothing divided by), "channels_last" and "task_options". Empty in runs of older versions.
     """
 
     dataset: DatasetInfo
@@ -84,11 +91,12 @@ class PartInfo:
     model: str
     weights_sha256: str
     parameters: int
-    task: str
+    task: TaskName
     attacks: dict[str, dict[str, object]]
     threats: list[dict[str, object]]
     success_dice: float | None = None
     skipped: list[Skipped] = field(default_factory=list)
+    victim: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from medrobust.errors import InputError
 from medrobust.evaluation.records import SCHEMA, SCHEMA_VERSION, GalleryAttack, GalleryImage, RunInfo
 
 RUN_JSON, RECORDS, GALLERY = "run.json", "records.parquet", "gallery.safetensors"
+_KEY = ("part", "index", "attack", "norm", "eps")
 _INFO = pydantic.TypeAdapter(RunInfo)
 
 
@@ -36,11 +37,17 @@ class StoredRun:
 
 def check_output_folder(folder: Path) -> None:
     """Raise `InputError` when a run cannot be written there without touching what is there already."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        there = next(parent for parent in folder.absolute().parents if parent.exists())
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}; give another --out") from error
+    if taken:
         what = "holds another run" if (folder / RUN_JSON).exists() else "is not an empty folder"
         raise InputError(f"{folder} {what}; give another --out, or remove it first")
-    there = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
+    if not there.is_dir():
+        raise InputError(f"{folder} cannot be written: {there} is no folder; give another --out")
+    if not os.access(there, os.W_OK):
         raise InputError(f"{folder} cannot be written: {there} does not allow it; give another --out")
 
 
@@ -55,7 +62,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     unfinished: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=".medrobust-", dir=folder.parent))
         unfinished.chmod(0o755)
         yield unfinished
         if folder.is_dir():
@@ -85,7 +92,8 @@ def read_run(folder: Path) -> StoredRun:
     """Read a run folder.
 
     Raises:
-        InputError: it is no run folder, a file of it is damaged, or it is of a newer version.
+        InputError: it is no run folder, a file of it is damaged, its records are not those that `run.json` tells of,
+            or it is of another version.
     """
     path = folder / RUN_JSON
     if not path.is_file():
@@ -94,14 +102,14 @@ def read_run(folder: Path) -> StoredRun:
         written = json.loads(path.read_bytes())
         version = written["schema_version"]
         info = _INFO.validate_python(written) if version == SCHEMA_VERSION else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
     if info is None:
         raise InputError(f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust")
-    return StoredRun(_read_records(folder / RECORDS), info, _read_gallery(folder / GALLERY))
+    return StoredRun(_read_records(folder / RECORDS, info), info, _read_gallery(folder / GALLERY))
 
 
-def _read_records(path: Path) -> pl.DataFrame:
+def _read_records(path: Path, info: RunInfo) -> pl.DataFrame:
     try:
         records = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -109,7 +117,31 @@ def _read_records(path: Path) -> pl.DataFrame:
     missing = [name for name in SCHEMA if name not in records.columns]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r} ({len(missing)} missing)")
+    for name, wanted in SCHEMA.items():
+        if records.schema[name] != wanted:
+            raise InputError(f"{path}, column {name!r}: {records.schema[name]} where {wanted} is expected")
+    _check_rows(records, info, path)
     return records
+
+
+def _check_rows(records: pl.DataFrame, info: RunInfo, path: Path) -> None:
+    """Raise `InputError` unless there is one row for every image × attack × budget of `info`, and no other."""
+    key = records.select(_KEY)
+    if any(key.null_count().row(0)):
+        raise InputError(f"{path}: a row lacks its {', '.join(_KEY[:-1])} or {_KEY[-1]}")
+    if key.is_duplicated().any():
+        twice = ", ".join(
+            f"{name} {value}" for name, value in key.filter(key.is_duplicated()).row(0, named=True).items()
+        )
+        raise InputError(f"{path} has two rows of {twice}")
+    rows = dict(records.group_by("part").len().iter_rows())
+    for name in rows.keys() - info.parts.keys():
+        raise InputError(f"{path} has rows of a part {name!r} that {RUN_JSON} does not know")
+    for name, part in info.parts.items():
+        wanted = part.evaluated * len(part.attacks) * len(part.threats)
+        if rows.get(name, 0) != wanted:
+            made_of = f"{part.evaluated} images × {len(part.attacks)} attacks × {len(part.threats)} budgets"
+            raise InputError(f"{path} has {rows.get(name, 0)} rows of part {name!r}, {RUN_JSON} tells {made_of}")
 
 
 def _save_gallery(gallery: list[GalleryImage], path: Path) -> None:
@@ -137,7 +169,7 @@ def _read_gallery(path: Path) -> list[GalleryImage]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
             index = json.loads(file.metadata()["index"])
         return [_gallery_image(entry, str(number), tensors) for number, entry in enumerate(index)]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
 
 

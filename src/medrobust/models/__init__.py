@@ -42,7 +42,7 @@ def load_model(
     outputs: int,
     channels: int,
     task: TaskName,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     spatial_dims: int = 2,
 ) -> nn.Module:
     """Build the model that `source` names and load its weights.
@@ -55,7 +55,7 @@ def load_model(
         outputs: width of the model's answer, e.g. the number of classes.
         channels: number of image channels.
         task: what the answer is for; a network of another kind is refused.
-        weights: a `.safetensors` file, or a state dict in `.pt`, `.pth` or `.bin`; see `load_weights`.
+        weights: a `.safetensors` file, or a state dict in `.pt`, `.pth`, `.bin` or `.ckpt`; see `load_weights`.
         spatial_dims: 2 for images `(B, C, H, W)`, 3 for volumes `(B, C, D, H, W)`.
 
     Returns:

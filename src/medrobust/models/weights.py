@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from medrobust.errors import InputError
 
-_PICKLED = {".pt", ".pth", ".bin"}
+_PICKLED = {".pt", ".pth", ".bin", ".ckpt"}
 # what training scripts put a state dict under, and what wrappers put before the names in it
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 _SHOWN = 3
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill `model` from a `.safetensors` file or a `.pt`, `.pth` or `.bin` state dict.
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fill `model` from a `.safetensors` file or a `.pt`, `.pth`, `.bin` or `.ckpt` state dict.
 
     A state dict may lie under `state_dict`, `model_state_dict` or `model`, and its names may begin with
     `module.`, `model.` or `_orig_mod.`. No code from the file is run.
@@ -32,6 +32,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         InputError: the file is missing, damaged, or holds something else than tensors; a name is missing or
             unexpected, a shape differs, or a weight is NaN. The model is then as it was.
     """
+    path = Path(path)
     wanted = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     state = _without_prefix(_state_dict(_read(path), path), wanted)
     # as torch does: files from before this counter existed lack it, and nothing but training reads it
@@ -74,7 +75,7 @@ def weights_fingerprint(model: nn.Module) -> str:
 def _read(path: Path) -> object:
     suffix = path.suffix.lower()
     if suffix != ".safetensors" and suffix not in _PICKLED:
-        raise InputError(f"{path}: weights must be a .safetensors, .pt, .pth or .bin file")
+        raise InputError(f"{path}: weights must be a .safetensors, .pt, .pth, .bin or .ckpt file")
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder, not a' if path.is_dir() else 'there is no such'} weights file")
     try:

@@ -18,7 +18,7 @@ from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import GalleryAttack, GalleryImage, PartInfo
 from medrobust.report.numbers import format_value, listed, plain
 from medrobust.report.wording import budget_text
-from medrobust.statistics import class_name
+from medrobust.statistics import class_name, known_labels
 
 HU_WINDOW = (-600.0, 1500.0)  # level and width: lung
 LARGEST = 512  # pixels of the longer side that are shown
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Attacked:
-    """What an attack made of an image. `right` is None when the records do not tell."""
+    """What an attack made of an image. `right` is None when records or truth do not tell."""
 
     label: str
     budget: str
@@ -87,7 +87,7 @@ def _entry(image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str
         _attacked(image, attack, by_key.get((image.index, attack.attack, attack.norm, attack.eps), {}), part)
         for attack in image.attacks
     ]
-    return Entry(image.index, clean, _truth(row, part), answer, row.get("right_before"), attacks)
+    return Entry(image.index, clean, _truth(row, part), answer, _right(row, "before", part), attacks)
 
 
 def _attacked(image: GalleryImage, attack: GalleryAttack, row: dict[str, Any], part: PartInfo) -> Attacked:
@@ -101,7 +101,7 @@ def _attacked(image: GalleryImage, attack: GalleryAttack, row: dict[str, Any], p
     grey = 0.5 + factor * _channels(change) / (high - low)
     alt = f"Image {image.index}: the change made by {label}, amplified {factor} times"
     difference = Picture(_png(_fit(_bytes(grey))), alt)
-    return Attacked(label, budget, adversarial, difference, factor, answer, row.get("right_after"))
+    return Attacked(label, budget, adversarial, difference, factor, answer, _right(row, "after", part))
 
 
 def amplification(attack: GalleryAttack, change: Tensor, dataset: DatasetInfo) -> int:
@@ -205,11 +205,23 @@ def _png(pixels: Pixels) -> str:
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
+def _right(row: dict[str, Any], when: str, part: PartInfo) -> bool | None:
+    """Whether the answer is right, if the records and the truth tell."""
+    truth = row.get("truth")
+    if part.task == "multilabel" and truth and not known_labels(np.array(truth, float), part.dataset).any():
+        return None
+    right: bool | None = row.get(f"right_{when}")
+    return right
+
+
 def _truth(row: dict[str, Any], part: PartInfo) -> str:
     truth = row.get("truth")
     if part.task == "segmentation" or not truth:
         return ""
-    return _labels(truth, None, part) if part.task == "multilabel" else plain(class_name(part.dataset, truth[0]))
+    if part.task == "multilabel":
+        known = known_labels(np.array(truth, float), part.dataset)
+        return _labels(np.where(known, truth, 0).tolist(), None, part) if known.any() else "unknown"
+    return plain(class_name(part.dataset, truth[0]))
 
 
 def _answer(row: dict[str, Any], when: str, part: PartInfo) -> str:

@@ -19,11 +19,11 @@ from medrobust.errors import InputError
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.report import wording
 from medrobust.report.figures import curve_description, curve_svg
+from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.gallery import Entry, gallery_entries, shown_as
 from medrobust.report.numbers import (
     counted,
     format_change,
-    format_interval,
     format_norm,
     format_value,
     plain,
@@ -49,6 +49,7 @@ class Comparison:
     first: str
     second: str
     difference: str
+    p_value: str
     verdict: str
 
 
@@ -57,6 +58,7 @@ class Section:
     """What the page tells about one part; `table` is None when no image was evaluated."""
 
     anchor: str
+    name: str
     part: PartInfo
     table: PartTable | None
     answer: list[str]
@@ -76,7 +78,8 @@ def write_report(
 ) -> None:
     """Write the report of a run as one self-contained HTML file.
 
-    Neither sample ids, patients nor file names of images enter the page: an image is named by its place.
+    Neither sample ids, patients nor file names of images enter the page: an image is named by its place. Of paths in
+    the configuration only the last component does.
 
     Args:
         records: rows as `medrobust.evaluation.records.SCHEMA`.
@@ -106,6 +109,8 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "plain": plain,
+        "without_absolute": without_absolute,
+        "without_folder": without_folder,
         "value": format_value,
         "change": format_change,
         "norm": format_norm,
@@ -138,11 +143,12 @@ def _section(
 ) -> Section:
     part, table = info.parts[name], part_table(summary, name)
     if table is None:
-        return Section(anchor, part, None, [], [], [], [], [])
+        return Section(anchor, name, part, None, [], [], [], [], [])
     compared = _smia_against_pgd(records, info, name, table)
     images = [image for image in gallery if image.part == name]
     return Section(
         anchor,
+        name,
         part,
         table,
         wording.answer(table, part, compared),
@@ -166,15 +172,13 @@ def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: Pa
 
 
 def _comparison(row: dict[str, object], part: PartInfo) -> Comparison:
-    difference, low, high = (
-        value if isinstance(value, float) else None for value in (row["difference"], row["low"], row["high"])
-    )
     eps = row["eps"] if isinstance(row["eps"], float) else 0.0
     return Comparison(
         wording.budget_text(str(row["norm"]), eps, part),
         plain(str(row["first"]), 40),
         plain(str(row["second"]), 40),
-        f"{format_value(difference, 3)} {format_interval(low, high, 3)}".strip(),
+        wording.difference_text(row),
+        wording.p_value_text(row),
         wording.short_verdict(row),
     )
 
@@ -192,8 +196,8 @@ def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
 
 
 def _config_text(info: RunInfo) -> str | None:
-    """The configuration as YAML, whatever values it holds; None when there is none."""
+    """The configuration as YAML without folders, whatever values it holds; None when there is none."""
     if info.config is None:
         return None
-    plain_values = json.loads(json.dumps(info.config, default=str))
+    plain_values = without_folders(json.loads(json.dumps(info.config, default=str)))
     return yaml.safe_dump(plain_values, sort_keys=False, allow_unicode=True).strip()

@@ -7,6 +7,7 @@ import unicodedata
 # Marks that turn the direction of the text after them: in a label they could make a report read otherwise.
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NONE = "–"
+NO_INTERVAL = f"[{NONE}]"
 
 
 def format_eps(eps: float, unit: str) -> str:
@@ -39,6 +40,11 @@ def format_value(value: float | None, digits: int = 2) -> str:
 def format_interval(low: float | None, high: float | None, digits: int = 2) -> str:
     """For instance "[0.55, 0.69]", or nothing when there is no interval."""
     return "" if low is None or high is None else f"[{format_value(low, digits)}, {format_value(high, digits)}]"
+
+
+def format_p_value(p_value: float) -> str:
+    """For instance "p = 0.0312" or "p < 0.001"."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3g}"
 
 
 def format_norm(norm: str) -> str:

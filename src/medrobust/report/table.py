@@ -7,7 +7,7 @@ from itertools import groupby
 
 import polars as pl
 
-from medrobust.report.numbers import format_interval, format_value
+from medrobust.report.numbers import NO_INTERVAL, format_interval, format_value
 from medrobust.statistics import CLEAN, WORST_CASE
 
 
@@ -28,8 +28,13 @@ class Cell:
 
     @property
     def interval(self) -> str:
-        """Its interval: "[0.55, 0.69]", or ""."""
-        return format_interval(self.low, self.high)
+        """Its interval: "[0.55, 0.69]"; "[–]" for a value without one."""
+        return NO_INTERVAL if self.lacks_interval else format_interval(self.low, self.high)
+
+    @property
+    def lacks_interval(self) -> bool:
+        """Whether there is a value, but no interval of it."""
+        return self.value is not None and (self.low is None or self.high is None)
 
     def __str__(self) -> str:
         return f"{self.text} {self.interval}".strip()

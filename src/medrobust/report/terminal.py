@@ -10,7 +10,7 @@ from rich.text import Text
 from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.report.numbers import format_change, format_eps, format_norm, format_value, plain
 from medrobust.report.table import Line, PartTable, part_table
-from medrobust.report.wording import interval_sentence, sample_sentence, skipped_sentence
+from medrobust.report.wording import interval_sentence, no_interval_sentence, sample_sentence, skipped_sentence
 from medrobust.statistics import WORST_CASE, answer_metrics, main_metric
 
 _SHORT = {
@@ -33,7 +33,7 @@ def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
         lines = part_table(summary, name)
         if shown:
             shown.append(Text())
-        title = f"{plain(part.dataset.name)} · {plain(part.model)}"
+        title = f"{plain(name)} · {plain(part.model)}"
         if lines is None:
             shown.append(Text(f"{title}: no image was evaluated", style="bold"))
             continue
@@ -72,7 +72,10 @@ def _cells(line: Line, metrics: tuple[str, ...], part: PartInfo) -> list[Text]:
 
 
 def _notes(lines: PartTable, part: PartInfo) -> list[Text]:
-    sentences = [sample_sentence(lines, part), interval_sentence(lines), *part.dataset.notes]
+    explained = no_interval_sentence(lines, part)
+    intervals = [interval_sentence(lines), *([explained] if explained else [])]
+    worst = "Worst case: for each image the attack that does it most harm (so AUROC, κ need not be lowest)."
+    sentences = [sample_sentence(lines, part), *intervals, worst, *part.dataset.notes]
     if part.skipped:
         sentences.append(skipped_sentence(part))
     return [Text(plain(sentence, 400), style="dim") for sentence in sentences]

@@ -9,16 +9,18 @@ import polars as pl
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.numbers import (
+    NO_INTERVAL,
     counted,
     format_eps,
     format_interval,
     format_norm,
+    format_p_value,
     format_value,
     listed,
     plain,
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
-from medrobust.statistics import main_metric
+from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, answer_metrics, main_metric
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -83,26 +85,78 @@ def _smia_clause(comparisons: list[pl.DataFrame], line: Line) -> str:
 
 def verdict(row: dict[str, object]) -> str:
     """What a paired comparison (a row of `compare_attacks`) shows, and that nothing is shown when so."""
-    low, high, difference = (_float(row[key]) for key in ("low", "high", "difference"))
     first, second = (plain(str(row[key]), 24) for key in ("first", "second"))
-    size = f"{metric_name(str(row['metric']))} under {first} minus under {second}"
-    told = f"({size} {format_value(difference, 3)} {format_interval(low, high, 3)}".strip() + ", paired)"
-    if low is None or high is None:
-        return f"whether {first} or {second} is the stronger cannot be told {told}"
-    if low <= 0 <= high:
+    size = f"{metric_name(str(row['metric']))} under {first} minus under {second} {difference_text(row)}"
+    told = f"({size}, {p_value_text(row)}, paired{_independence(row)})"
+    if _too_few(row):
+        return f"{_too_few(row)} whether {first} or {second} is the stronger {told}"
+    stronger = stronger_of(row)
+    if stronger is None:
         return f"between {first} and {second} no difference is shown {told}"
-    stronger, weaker = (first, second) if high < 0 else (second, first)
-    return f"{stronger} is stronger than {weaker} {told}"
+    names = (first, second) if stronger == row["first"] else (second, first)
+    return f"{names[0]} is stronger than {names[1]} {told}"
 
 
 def short_verdict(row: dict[str, object]) -> str:
     """The verdict of a paired comparison in a table's cell."""
-    low, high = _float(row["low"]), _float(row["high"])
-    if low is None or high is None:
-        return "no interval"
-    if low <= 0 <= high:
-        return "no difference shown"
-    return f"{plain(str(row['first'] if high < 0 else row['second']), 24)} is stronger"
+    if _too_few(row):
+        return _too_few(row)
+    stronger = stronger_of(row)
+    return "no difference shown" if stronger is None else f"{plain(stronger, 24)} is stronger"
+
+
+def stronger_of(row: dict[str, object]) -> str | None:
+    """The label of the attack that a paired comparison shows to be stronger, or None.
+
+    Both must say so: the exact test, and the interval where there is one (differences that are all alike have none).
+    """
+    difference, low, high, p_value = (_float(row[key]) for key in ("difference", "low", "high", "p_value"))
+    if _too_few(row) or not difference or p_value is None or p_value >= SIGNIFICANCE:
+        return None
+    if low is not None and high is not None and low <= 0 <= high:
+        return None
+    return str(row["first"] if difference < 0 else row["second"])
+
+
+def difference_text(row: dict[str, object]) -> str:
+    """The difference of a paired comparison with its interval: "−0.045 [−0.093, −0.004]"."""
+    difference, low, high = (_float(row[key]) for key in ("difference", "low", "high"))
+    interval = format_interval(low, high, 3) or (NO_INTERVAL if difference is not None else "")
+    return f"{format_value(difference, 3)} {interval}".strip()
+
+
+def p_value_text(row: dict[str, object]) -> str:
+    """The p-value of a paired comparison: "p = 0.03"."""
+    return format_p_value(_float(row["p_value"]) or 0.0)
+
+
+def comparison_caption(table: PartTable, part: PartInfo) -> str:
+    """How to read the table of paired comparisons."""
+    unit = _unit(table.resampled)
+    independent = "" if unit == "patient" else ", taking the images as independent"
+    metric = metric_name(main_metric(part.task))
+    return (
+        f"{metric[0].upper()}{metric[1:]} under the first attack minus under the second, on the same images and "
+        f"resamples; negative: the first is stronger. p: two-sided sign-flip test over {unit}s{independent}, not "
+        "corrected for the number of rows. An attack is called stronger when p is below "
+        f"{SIGNIFICANCE:g} and the interval excludes 0, with at least {counted(LEAST_CLUSTERS, unit)}. "
+        f"{NO_INTERVAL}: the differences do not vary. “No difference shown” does not mean that the attacks are equal."
+    )
+
+
+def _unit(resampled: object) -> str:
+    return "patient" if resampled == "patients" else "image"
+
+
+def _too_few(row: dict[str, object]) -> str:
+    """Words for a comparison over too few clusters to show anything; "" when there are enough."""
+    clusters = _float(row["clusters"]) or 0
+    return "" if clusters >= LEAST_CLUSTERS else f"too few {_unit(row['resampled'])}s to tell"
+
+
+def _independence(row: dict[str, object]) -> str:
+    """What a test over images takes for granted, neighbouring slices being alike."""
+    return "" if _unit(row["resampled"]) == "patient" else ", taking the images as independent"
 
 
 def sample_sentence(table: PartTable, part: PartInfo) -> str:
@@ -125,6 +179,15 @@ def interval_sentence(table: PartTable) -> str:
     if table.resampled == "images":
         return f"{images}: patients are unknown."
     return f"{images} of one patient: they say nothing about other patients."
+
+
+def no_interval_sentence(table: PartTable, part: PartInfo) -> str | None:
+    """What "[–]" means, where the table of results has one."""
+    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table))
+    lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in names)
+    if not lacking:
+        return None
+    return f"{NO_INTERVAL} no interval: the figure does not vary in the sample, or is undefined in most resamples."
 
 
 def skipped_sentence(part: PartInfo) -> str:
@@ -156,7 +219,7 @@ def success_definition(part: PartInfo) -> str:
 
 def threat_model(table: PartTable, part: PartInfo) -> list[str]:
     """What the attacker knows and may do, in words."""
-    low, high = part.dataset.bounds
+    low, high = _bounds(part)
     unit = " HU" if part.dataset.unit == "HU" else ""
     budgets = [budget_text(budget[0].norm, budget[0].eps, part) for budget in table.budgets]
     meaning = {
@@ -180,6 +243,30 @@ def threat_model(table: PartTable, part: PartInfo) -> list[str]:
     return sentences
 
 
+def _bounds(part: PartInfo) -> tuple[float, float]:
+    """What an attacked image stays within: the model's bounds, or the data's in a run that did not keep those."""
+    kept = part.victim.get("bounds")
+    low, high = map(_float, kept) if isinstance(kept, list | tuple) and len(kept) == 2 else (None, None)
+    return part.dataset.bounds if low is None or high is None else (low, high)
+
+
+def preprocessing(part: PartInfo) -> str | None:
+    """What the model's side does to an image: "(image − 0.5) / 0.25"; None in a run that did not keep it."""
+    if not {"mean", "std"} <= part.victim.keys():
+        return None
+    mean, std = (_per_channel(part.victim[key]) for key in ("mean", "std"))
+    if not mean and not std:
+        return "none: the model sees the images in data units"
+    if not std:
+        return f"image − mean: mean {mean}"
+    return f"(image − mean) / std: mean {mean}; std {std}" if mean else f"image / std: std {std}"
+
+
+def _per_channel(value: object) -> str:
+    values = value if isinstance(value, list | tuple) else [value]
+    return ", ".join(f"{figure:.6g}" for figure in map(_float, values) if figure is not None)
+
+
 def limits(table: PartTable, part: PartInfo) -> list[str]:
     """What was not tested and how far the figures reach."""
     ran = {attack_name(label, part) for label in part.attacks}
@@ -201,7 +288,7 @@ def limits(table: PartTable, part: PartInfo) -> list[str]:
     found.append(
         "Intervals tell the uncertainty from the choice of the images, not from training the model again or "
         "from the attacks' random numbers; they hold for one figure at a time, uncorrected for the number of "
-        "figures. A share that is 0 or 1 throughout has the exact binomial interval with "
+        "figures. A share of images that is 0 or 1 throughout has the exact binomial interval with "
         f"{'patients' if table.resampled == 'patients' else 'images'} as trials."
     )
     clusters = table.clean[main_metric(part.task)].clusters

@@ -1,14 +1,23 @@
-"""Is one attack stronger than another? Paired: the same images, the same resamples."""
+"""Is one attack stronger than another? Paired: the same images, the same resamples.
+
+A percentile interval alone claims too much of few images: without any difference it excludes 0 in 48 % of the cases
+with two images, 20 % with four, 9 % with eight (simulated). So the differences are tested besides, by flipping the
+signs of whole clusters (Fisher, The Design of Experiments, 1935; scipy's `permutation_test`): if the attacks are alike,
+either of them might as well have been the other. That holds at any size, and is exact up to 13 differing clusters.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from scipy import stats
 
 from medrobust.errors import InputError, unknown
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.conditions import images_of
 from medrobust.statistics.metrics import main_metric, main_values
-from medrobust.statistics.resampling import bootstrap, clusters_of, percentile_interval
+from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of, percentile_interval
 from medrobust.statistics.summary import check_resampling
 from medrobust.statistics.sums import mean
 
@@ -22,11 +31,18 @@ COMPARISON_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "difference": pl.Float64,  # of the main metric, under the first less under the second
     "low": pl.Float64,  # null where no interval can be given
     "high": pl.Float64,
+    "p_value": pl.Float64,  # two-sided, of no difference between the attacks
     "n": pl.Int64,
-    "clusters": pl.Int64,
-    "resampled": pl.String,
+    "clusters": pl.Int64,  # patients among them, or images
+    "resampled": pl.String,  # "patients", "images" or "images of one patient"
     "confidence": pl.Float64,
 }
+SIGNIFICANCE = 0.05
+LEAST_CLUSTERS = 6  # with five, all of one sign, the p-value is 2/2⁵ = 0.0625: nothing can be shown
+
+_FLIPS = 9999
+_FLIPPED = 20_000_000  # signs in all: fewer flips of thousands of clusters, which take a second so
+_BATCH = 1_000_000  # signs at a time
 
 
 def compare_attacks(
@@ -43,7 +59,9 @@ def compare_attacks(
     """The main metric under `first` less that under `second`, at every budget that both were run at.
 
     Negative: the first attack is the stronger one. The interval is the percentile interval of the cluster
-    bootstrap of the paired differences; it is not corrected for the number of budgets.
+    bootstrap of the paired differences; there is none where they do not vary. The p-value is that of the sign-flip
+    test over clusters. Neither is corrected for the number of budgets. Call an attack stronger when there are at
+    least `LEAST_CLUSTERS`, the p-value is below `SIGNIFICANCE` and no interval includes 0.
 
     Returns:
         One row per norm and eps, ascending; columns as `COMPARISON_SCHEMA`.
@@ -54,7 +72,7 @@ def compare_attacks(
     check_resampling(resamples, confidence)
     if part not in info.parts:
         raise unknown("part", part, info.parts)
-    task = info.parts[part].task
+    whole = info.parts[part]
     of_part = records.filter(pl.col("part") == part)
     one, other = (of_part.filter(pl.col("attack") == label) for label in (first, second))
     if one.is_empty() or other.is_empty():
@@ -65,15 +83,40 @@ def compare_attacks(
         at = (pl.col("norm") == norm) & (pl.col("eps") == eps)
         here, there = (images_of(frame.filter(at)) for frame in (one, other))
         here, there = here.join(there, "index", "semi"), there.join(here, "index", "semi")
-        clusters = clusters_of(here["patient"])
-        difference = main_values(here, task, "after") - main_values(there, task, "after")
+        difference = main_values(here, whole, "after") - main_values(there, whole, "after")
+        measured = np.isfinite(difference)
+        clusters = clusters_of(here["patient"].filter(pl.Series(measured)))
+        difference = difference[measured]
         statistic = mean(difference, clusters.codes, clusters.count)
         interval = None
         if clusters.count > 1:
             drawn = bootstrap([statistic], clusters.count, resamples, seed)[:, 0]
             interval = percentile_interval(drawn, confidence)
         low, high = interval or (None, None)
-        figures = (main_metric(task), statistic.value, low, high)
-        basis = (len(here), clusters.count, clusters.kind, confidence)
+        value = statistic.value if len(difference) else None
+        figures = (main_metric(whole.task), value, low, high, sign_flip_test(difference, clusters, seed))
+        basis = (len(difference), clusters.count, clusters.kind, confidence)
         rows.append((part, first, second, norm, eps, *figures, *basis))
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")
+
+
+def sign_flip_test(difference: NDArray[np.float64], clusters: Clusters, seed: int) -> float:
+    """The two-sided p-value of paired differences `(n,)` whose mean is as far from 0 as it is.
+
+    The signs of all images of a cluster are flipped together, in every way where there are at most 9999, else in
+    random ones. Clusters count by their sum, so that what is tested is the mean over images.
+    """
+    sums = np.bincount(clusters.codes, weights=difference, minlength=clusters.count)
+    differing = sums[sums != 0]  # 0 is the same with either sign
+    if len(differing) < 2:
+        return 1.0  # one alone is as likely on either side
+    result = stats.permutation_test(
+        (differing,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=min(_FLIPS, max(999, _FLIPPED // len(differing))),
+        batch=max(1, _BATCH // len(differing)),
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)

@@ -12,10 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from medrobust.evaluation.records import PartInfo
-
-CLEAN = "clean"
-WORST_CASE = "worst case"
+from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from torchmetrics.functional.classification import (
 )
 
 from medrobust.data.dataset import DatasetInfo
-from medrobust.evaluation.records import PartInfo
+from medrobust.evaluation.records import WORST_CASE, PartInfo
 from medrobust.statistics.auroc import Auroc, MacroAuroc
-from medrobust.statistics.conditions import WORST_CASE, Condition
+from medrobust.statistics.conditions import Condition
 from medrobust.statistics.resampling import Statistic
 from medrobust.statistics.sums import SumStatistic, mean, quadratic_kappa
 
@@ -71,9 +71,21 @@ def class_name(dataset: DatasetInfo, number: int) -> str:
     return dataset.classes[number] if 0 <= number < len(dataset.classes) else f"class {number}"
 
 
-def main_values(rows: pl.DataFrame, task: str, when: str) -> NDArray[np.float64]:
-    """The main metric of each row, `(n,)`: Dice, or 1 where the image was answered right."""
-    return floats(rows, f"dice_{when}" if task == "segmentation" else f"right_{when}")
+def known_labels(truth: NDArray[np.float64], dataset: DatasetInfo) -> NDArray[np.bool_]:
+    """Which labels of a multi-label truth, in any shape, are known: 0 or 1, and not the value that means unknown."""
+    return np.isin(truth, [value for value in (0, 1) if value != dataset.ignore_index])
+
+
+def main_values(rows: pl.DataFrame, part: PartInfo, when: str) -> NDArray[np.float64]:
+    """The main metric of each row, `(n,)`: Dice, or 1 where the image was answered right.
+
+    NaN for a multi-label image of which no label is known: no answer to it is right or wrong.
+    """
+    if part.task == "segmentation":
+        return floats(rows, f"dice_{when}")
+    right = floats(rows, f"right_{when}")
+    truth = _matrix(rows, "truth") if part.task == "multilabel" else None
+    return right if truth is None else np.where(known_labels(truth, part.dataset).any(1), right, np.nan)
 
 
 def metrics_of(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
@@ -84,18 +96,21 @@ def metrics_of(condition: Condition, part: PartInfo, codes: NDArray[np.int64], c
         yield _mean("iou", floats(rows, f"iou_{when}"), codes, count)
         yield from _dice_by_class(condition, part, codes, count)
     elif part.task == "multilabel":
-        yield from _label_metrics(condition, codes, count)
+        yield from _label_metrics(condition, part, codes, count)
     else:
         yield from _class_metrics(condition, part, codes, count)
     if when == "before":
         return
-    clean, robust = (main_values(rows, part.task, moment) for moment in ("before", "after"))
-    yield _mean(f"drop of {main}", clean - robust, codes, count)
+    clean, robust = (main_values(rows, part, moment) for moment in ("before", "after"))
+    drop = clean - robust
+    # where every clean image was answered right, the drop is the share of images that fell
+    all_right = part.task != "segmentation" and bool((clean[np.isfinite(drop)] == 1).all())
+    yield _mean(f"drop of {main}", drop, codes, count, is_share=all_right)
     fooled = rows.select(pl.col("success").fill_null(~pl.col("right_after")))
     if condition.attack == WORST_CASE:  # any wrong answer counts, whatever the attacks were after
         fooled = rows.select(success=~pl.col("right_after"))
-    right = floats(rows, "right_before") == 1
-    yield _mean("success", np.where(right, floats(fooled, "success"), np.nan), codes, count, is_share=True)
+    right_before = main_values(rows, part, "before") if part.task == "multilabel" else floats(rows, "right_before")
+    yield _mean("success", np.where(right_before == 1, floats(fooled, "success"), np.nan), codes, count, is_share=True)
     for name in CHANGE_METRICS:
         yield _mean(name, floats(rows, name), codes, count)
 
@@ -121,25 +136,28 @@ def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
         yield Metric("quadratic-weighted kappa", kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
 
 
-def _label_metrics(condition: Condition, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
+def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     rows, when = condition.rows, condition.when
     truth, prediction = (_matrix(rows, column) for column in ("truth", f"prediction_{when}"))
     if truth is None or prediction is None:
         return
-    known = (truth == 0) | (truth == 1)
+    known = known_labels(truth, part.dataset)
     truth = np.where(known, truth, -1).astype(np.int64)
     labels = truth.shape[1]
-    answers = torch.from_numpy(prediction.astype(np.int64)), torch.from_numpy(truth)
     right = (prediction == truth) & known
-    everyone = np.ones(len(truth), bool)
+    judged = np.asarray(known.any(1))  # of an image without a known label, no answer is right or wrong
+    if not judged.any():
+        yield from (Metric(name, None, judged, None) for name in answer_metrics(part.task))
+        return
+    answers = torch.from_numpy(prediction[judged].astype(np.int64)), torch.from_numpy(truth[judged])
 
-    all_right = mean((right | ~known).all(1).astype(np.float64), codes, count)
+    all_right = mean(np.where(judged, (right | ~known).all(1), np.nan), codes, count)
     exact = _number(multilabel_exact_match(*answers, labels, ignore_index=-1))
-    yield Metric("exact match", exact, everyone, all_right, is_share=True)
+    yield Metric("exact match", exact, judged, all_right, is_share=True)
     each = mean(right.sum(1).astype(np.float64), codes, count, weights=known.sum(1).astype(np.float64))
     # "micro" counts every known label once; it is the mean of the labels' accuracies when all are known
     accuracy = _number(multilabel_accuracy(*answers, labels, average="micro", ignore_index=-1))
-    yield Metric("label accuracy", accuracy, known.any(1), each)
+    yield Metric("label accuracy", accuracy, judged, each)
     scores = _matrix(rows, f"scores_{when}")
     questions = [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
     yield _auroc(questions, codes)

@@ -26,6 +26,7 @@ IMAGES = "images"
 IMAGES_OF_ONE_PATIENT = "images of one patient"
 
 _CHUNK = 4_000_000  # multiplicities held at once: 16 MB of float32, some 100 MB while they are drawn
+_ROUNDING = 1e-6  # sums over clusters are held in float32, so that a constant's mean differs by this much
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,18 @@ def bootstrap(statistics: Sequence[Statistic], count: int, resamples: int, seed:
 
 
 def percentile_interval(draws: NDArray[np.float64], confidence: float) -> tuple[float, float] | None:
-    """The percentile interval of draws `(resamples,)`, those undefined left out; None if most of them are."""
+    """The percentile interval of draws `(resamples,)`, those undefined left out.
+
+    None if most are undefined, or if it would have no width: resampling cannot doubt a figure that never varies in
+    the sample, which is no reason to call it certain.
+    """
     defined = draws[np.isfinite(draws)]
     if len(defined) * 2 < len(draws) or len(defined) < 2:
         return None
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):
+        return None
     return float(low), float(high)
 
 

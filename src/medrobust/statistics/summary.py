@@ -7,8 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from medrobust.errors import InputError
-from medrobust.evaluation.records import PartInfo, RunInfo
-from medrobust.statistics.conditions import CLEAN, WORST_CASE, conditions_of, images_of
+from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo, RunInfo
+from medrobust.statistics.conditions import conditions_of, images_of
 from medrobust.statistics.metrics import Metric, metrics_of
 from medrobust.statistics.resampling import (
     bootstrap,
@@ -48,8 +48,12 @@ def summarise(
     Patients are resampled with all their images, an image without a patient counting as one of its own;
     images when no patient is known, or only one. All conditions of a part see the same resamples. A resample
     in which a metric is undefined (a class is missing) is left out; there is no interval when that befalls
-    most of them, or when there is but one cluster. A share that is 0 or 1 throughout has the exact binomial
-    interval.
+    most of them, when there is but one cluster, or when the figure does not vary over the resamples. A share of
+    images that is 0 or 1 throughout has the exact binomial interval (the drop is one where all clean images are
+    answered right).
+
+    A multi-label image without a known label counts nowhere but in the means of the change; of the others, "label
+    accuracy" and "AUROC" leave the unknown labels out one by one.
 
     Args:
         records: rows as `medrobust.evaluation.records.SCHEMA`.

@@ -24,6 +24,8 @@ class Segmentation(Task):
     Two classes may come as two logits or as one, `(B, 1, *spatial)`: the logit of class 1.
     """
 
+    dense = True
+
     def __init__(
         self,
         classes: int,

@@ -27,6 +27,7 @@ class Task(ABC):
 
     name: str
     classes: int
+    dense = False  # an answer at every pixel
 
     @abstractmethod
     def log_probs(self, outputs: Tensor) -> Tensor:
@@ -92,6 +93,10 @@ class Task(ABC):
         log_p, log_q = self.log_probs(outputs), self.log_probs(target_outputs)
         return position_mean(_DIVERGENCES[divergence](log_p, log_q), used)
 
+    def describe(self) -> dict[str, object]:
+        """Name and options, for records and reports."""
+        return {"task": self.name, **vars(self)}
+
     def used_positions(self, outputs: Tensor, truth: Tensor) -> Tensor | None:
         """Bool `(B, *positions)` of what the truth does not tell to ignore, or None when all are used."""
         if not self.can_ignore:
@@ -143,6 +148,8 @@ assert set(_DIVERGENCES) == set(get_args(Divergence))
 
 def check_truth_range(truth: Tensor, classes: int, ignore_index: int | None) -> None:
     """Raise `InputError` when a label is neither a class index nor `ignore_index`."""
+    if not isinstance(truth, Tensor):
+        raise InputError(f"truth must be an integer tensor, got {type(truth).__name__}")
     if truth.is_floating_point() or truth.dtype == torch.bool or truth.is_complex():
         raise InputError(f"truth must hold integers (class indices), got dtype {truth.dtype}")
     inside = (truth >= 0) & (truth < classes)

@@ -1,0 +1,72 @@
+"""Signs that a run does not measure what its user means, told beside its figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from medrobust.threat import Threat
+
+
+def look_like_probabilities(outputs: Tensor) -> bool:
+    """Whether the outputs `(B, K, …)`, meant as logits, are all in [0, 1] and sum to 1 over the classes."""
+    if outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
+        return False
+    total = outputs.sum(1)
+    inside = (outputs >= 0).all() & (outputs <= 1).all()
+    return bool(inside & torch.isclose(total, torch.ones_like(total), atol=1e-3).all())
+
+
+def cautions(
+    rows: Sequence[Mapping[str, object]],
+    classes: Sequence[str],
+    threats: Sequence[Threat],
+    bounds: tuple[float, float],
+    probabilities: bool,
+) -> Iterator[str]:
+    """Sentences to be told with the figures.
+
+    Args:
+        rows: the records of a part.
+        classes: names of the classes.
+        threats: the budgets.
+        bounds: of the victim.
+        probabilities: whether the clean outputs looked like probabilities.
+    """
+    if probabilities:
+        yield (
+            "The model's outputs look like probabilities, not logits: a softmax inside the model weakens every "
+            "gradient and makes it look more robust than it is. Leave the softmax out."
+        )
+    for threat in threats:
+        if threat.norm == "linf" and threat.eps >= bounds[1] - bounds[0]:
+            yield f"The budget eps {threat.eps:g} lets every pixel take any value: was {threat.eps:g}/255 meant?"
+    answers = {row["index"]: (row["truth"], row["prediction_before"]) for row in rows if row.get("truth") is not None}
+    if answers:
+        yield from _of_answers(list(answers.values()), classes)
+
+
+def _of_answers(answers: Sequence[tuple[object, object]], classes: Sequence[str]) -> Iterator[str]:
+    truths = Counter(tuple(truth) for truth, _ in answers)  # type: ignore[arg-type, var-annotated]
+    predictions = Counter(tuple(prediction) for _, prediction in answers)  # type: ignore[arg-type, var-annotated]
+    one_each = all(len(truth) == 1 for truth in truths)
+    if one_each and len(truths) > 1 and len(predictions) == 1:
+        (only,) = predictions
+        yield (
+            f"The model answers {classes[only[0]]!r} to every clean image: an answer that never changes cannot be "
+            "attacked, and looks robust. Are weights, mean and std those it was trained with?"
+        )
+    elif one_each and len(answers) >= 20:
+        right = sum(truth == prediction for truth, prediction in answers) / len(answers)
+        commonest = truths.most_common(1)[0][1] / len(answers)
+        if right <= commonest < 1:
+            yield (
+                f"On clean images the model is right on {right:.0%}, no better than always answering the commonest "
+                f"class ({commonest:.0%}): its robustness says little. Are weights, mean and std those it was trained "
+                "with?"
+            )
+    if one_each and len(classes) > 2 and (0,) not in truths and (len(classes) - 1,) in truths:
+        yield f"No image is of class {classes[0]!r}, the first: do the labels start at 1?"

@@ -1,0 +1,92 @@
+"""A model in use: in eval mode, with frozen weights, and afterwards as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class _Use:
+    """Who uses a model just now: one thread, at some depth."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    depth: int = 0
+
+
+_USES: WeakKeyDictionary[nn.Module, _Use] = WeakKeyDictionary()
+_USES_LOCK = threading.Lock()
+
+
+@contextmanager
+def in_use(model: nn.Module, channels_last: bool) -> Iterator[None]:
+    """Run the model in eval mode with frozen weights, then put everything back, also when something raises.
+
+    Put back are every module's mode, `requires_grad`, the layout of the weights, and buffers that were changed or
+    replaced. Frozen, a layer need not keep its input for a gradient of its weights that nobody asks for. Inside itself
+    it does nothing; another thread waits until the model is free.
+    """
+    with _USES_LOCK:
+        use = _USES.setdefault(model, _Use())
+    with use.lock:
+        saved = _State(model) if use.depth == 0 else None
+        use.depth += 1
+        try:
+            if saved is not None:
+                saved.prepare(channels_last)
+            yield
+        finally:
+            use.depth -= 1
+            if saved is not None:
+                saved.restore()
+
+
+class _State:
+    """What a use of the model changes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modes = [(module, module.training) for module in model.modules()]
+        self._learning = [weight for weight in model.parameters() if weight.requires_grad and weight.is_leaf]
+        self._weights = [(weight, weight.data) for weight in model.parameters() if weight.ndim == 4]
+        self._buffers = [
+            (module, name, buffer, None if buffer is None else (buffer.detach().clone(), buffer._version))
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+        ]
+
+    def prepare(self, channels_last: bool) -> None:
+        """Eval mode, no gradients of weights, and their layout."""
+        for module, _ in self._modes:
+            module.training = False
+        for weight in self._learning:
+            weight.requires_grad_(False)
+        if channels_last:
+            for weight, original in self._weights:
+                weight.data = original.contiguous(memory_format=torch.channels_last)
+
+    def restore(self) -> None:
+        """As it was."""
+        for module, training in self._modes:
+            module.training = training
+        for weight in self._learning:
+            weight.requires_grad_()
+        for weight, original in self._weights:
+            weight.data = original
+        for module, name, buffer, saved in self._buffers:
+            if module._buffers.get(name) is not buffer:
+                module._buffers[name] = buffer
+            if buffer is not None and saved is not None:
+                _write_back(buffer, *saved)
+
+
+@torch.no_grad()
+def _write_back(buffer: Tensor, values: Tensor, version: int) -> None:
+    # an untouched buffer is left alone: its version counter guards the caller's own graph
+    if buffer._version != version:
+        buffer.copy_(values)

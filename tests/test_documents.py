@@ -1,0 +1,85 @@
+"""What the documents show runs as they show it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import medrobust as mr
+from medrobust.evaluation import SCHEMA
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(name: str) -> list[str]:
+    blocks = re.findall(r"^( *)```python\n(.*?)^ *```", (ROOT / name).read_text(), re.M | re.S)
+    return ["\n".join(line[len(indent) :] for line in block.splitlines()) for indent, block in blocks]
+
+
+def test_the_readmes_python(shared_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = mr.load_model("timm:resnet18", outputs=5, channels=3, task="classification")
+    save_file(model.state_dict(), "w.safetensors")
+    (tmp_path / "retinamnist.npz").symlink_to(shared_data / "retinamnist.npz")
+    (block,) = python_blocks("README.md")
+    # as it stands, but for few images and steps
+    block = block.replace('"retinamnist.npz")', '"retinamnist.npz", mr.DataOptions(limit=3))')
+    block = block.replace("mr.PGD()", "mr.PGD(steps=2)").replace("mr.SMIA()", "mr.SMIA(steps=2)")
+    exec(compile(block, "README.md", "exec"), {})
+    assert "worst case" in capsys.readouterr().out
+    assert (tmp_path / "runs/retina/report.html").exists()
+
+
+def test_the_own_attack_of_the_contributors_guide(trained):
+    (block,) = python_blocks("CONTRIBUTING.md")
+    names: dict[str, object] = {"__name__": "own_attack"}
+    exec(compile(block, "CONTRIBUTING.md", "exec"), names)
+    victim, images, truth = trained
+    result = names["MarginPGD"](steps=5)(victim, images, truth, mr.Threat(eps=4 / 255))
+    wrong = result.outputs.scatter(1, truth[:, None], -torch.inf).amax(1)
+    margin = wrong - result.outputs.gather(1, truth[:, None])[:, 0]
+    assert torch.equal(result.success, margin > 0)
+    assert float(result.success.float().mean()) > 0.2
+    stabilized = mr.Stabilized(inner=names["Margin"](), a2=0.5)
+    assert stabilized.inner is not None
+
+
+@pytest.mark.parametrize("column", SCHEMA)
+def test_every_column_is_described(column):
+    assert f"`{column}`" in (ROOT / "docs/records.md").read_text()
+
+
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/records.md"])
+def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
+    text = (ROOT / path).read_text()
+    assert "@@" not in text
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / path).parent / target).exists(), target
+
+
+def test_the_examples_configurations_can_be_read():
+    from medrobust.config import read_config
+
+    for path in (ROOT / "examples").glob("*.yaml"):
+        config = read_config(path, {})
+        config.build_attacks()
+        config.data.options(skip_bad=False)
+        config.threat.threats("[0, 1]")
+
+
+@pytest.mark.slow
+def test_the_example_of_a_trajectory(capsys):
+    names: dict[str, object] = {"__name__": "example"}
+    exec(compile((ROOT / "examples/trajectory.py").read_text(), "trajectory.py", "exec"), names)
+    names["main"]()
+    out = capsys.readouterr().out
+    assert "PGD: 36 slices" in out
+    assert out.count("\n  10 ") == 2
+    last = [float(value) for value in out.splitlines()[-1].split()]
+    assert last[3] == 0  # the distance to the final spot
+    assert last[2] > 0
