@@ -65,7 +65,9 @@ class Threat:
 
     def project(self, clean: Tensor, moved: Tensor, bounds: Bounds) -> Tensor:
         """The allowed image nearest to `moved`: in the ball around `clean`, then inside the bounds."""
-        return self.around(clean, bounds).project(moved)
+        moved = moved.clone()
+        self.around(clean, bounds).project_(moved)
+        return moved
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm in which the loss rises fastest; zero where the gradient is."""
@@ -128,8 +130,8 @@ class Threat:
 class Ball(Protocol):
     """The allowed images around a batch of clean ones."""
 
-    def project(self, moved: Tensor) -> Tensor:
-        """The allowed image nearest to each, `(B, C, *spatial)`."""
+    def project_(self, moved: Tensor) -> None:
+        """Make `moved`, `(B, C, *spatial)`, the allowed image nearest to each, in place."""
         ...
 
 
@@ -138,8 +140,8 @@ class _Box:
     low: Tensor
     high: Tensor
 
-    def project(self, moved: Tensor) -> Tensor:
-        return torch.clamp(moved, self.low, self.high)
+    def project_(self, moved: Tensor) -> None:
+        torch.clamp(moved, self.low, self.high, out=moved)
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,13 @@ class _Sphere:
     free: Tensor | None
     bounds: Bounds
 
-    def project(self, moved: Tensor) -> Tensor:
+    def project_(self, moved: Tensor) -> None:
         delta = moved - self.clean
         if self.free is not None:
             delta = torch.where(self.free, delta, 0)
         length = per_image(delta.flatten(1).norm(dim=1), delta)
-        return (self.clean + delta * (self.radius / length.clamp_min(max(self.radius, TINY)))).clamp(*self.bounds)
+        delta *= self.radius / length.clamp_min(max(self.radius, TINY))
+        torch.add(self.clean, delta, out=moved).clamp_(*self.bounds)
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -157,6 +157,8 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
     best = _BestIterate(job) if plan.keep_best else None
     iterate = Iterate(0, plan.steps, job.clean, start, job.truth, plan.sign, plan.step_size)
     direction: Tensor | None = None
+    # written over and over: on a CPU, memory that comes and goes costs more than the arithmetic in it
+    scratch, *iterates = (torch.empty_like(job.clean) for _ in range(3))
     for index in range(plan.steps):
         current = iterate.current.detach().requires_grad_()
         iterate = replace(iterate, index=index, current=current)
@@ -166,14 +168,17 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
         if recorder is not None:
             recorder.record(current, terms, direction)
         gradient = threat.allowed(_gradient(terms.total, current))
-        gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)))
-        stuck += lost
-        for part in parts:
-            gradient = part(gradient)
-        direction = threat.steepest(gradient)
         with torch.no_grad():
-            moved = job.ball.project(torch.add(current, direction, alpha=plan.step_size))
+            gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)), scratch)
+            stuck += lost
+            for part in parts:
+                gradient = part(gradient)
+            direction = threat.steepest(gradient)
+            # the iterate before last is nobody's any more
+            moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
+            job.ball.project_(moved)
         iterate = replace(iterate, current=moved, previous=current.detach(), direction=direction)
+        del terms, gradient
     if recorder is not None:
         recorder.record(iterate.current, None, direction)
     yield _judge(job, iterate.current, recorder.finish() if recorder else None)
@@ -208,12 +213,12 @@ def _gradient(total: Tensor, current: Tensor) -> Tensor:
     return torch.zeros_like(current) if gradient is None else gradient
 
 
-def _revive(gradient: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def _revive(gradient: Tensor, noise: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Replace, per sample, a gradient that is all zero or not finite; also says `(B,)` where that was so."""
     largest = gradient.flatten(1).abs().amax(1)
     # a NaN anywhere makes the maximum NaN, which fails the comparison too
     alive = (largest > 0) & torch.isfinite(largest)
-    return torch.where(per_image(alive, gradient), gradient, noise.to(gradient.dtype)), ~alive
+    return torch.where(per_image(alive, gradient), gradient, out.copy_(noise), out=out), ~alive
 
 
 def _directions(clean: Tensor, seed: int, ids: Sequence[object]) -> Tensor:
