@@ -25,6 +25,7 @@ from medrobust.evaluation import (
     SCHEMA,
     Campaign,
     GalleryImage,
+    Measured,
     PartInfo,
     RunInfo,
     StoredRun,
@@ -165,34 +166,8 @@ def evaluate(
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
         measured = measure(victim, dataset, campaign, part, advance)
-    task = victim.task
-    told = cautions(measured.rows, dataset.info.classes, threats, victim.bounds, measured.probabilities)
-    part_info = PartInfo(
-        dataset=replace(dataset.info, notes=(*told, *dataset.info.notes)),
-        size=len(dataset),
-        evaluated=measured.evaluated,
-        data_sha256=dataset.fingerprint(),
-        model=model_name or type(victim.model).__name__,
-        weights_sha256=weights_fingerprint(victim.model),
-        parameters=sum(parameter.numel() for parameter in victim.model.parameters()),
-        task=dataset.info.task,
-        victim=victim.describe(),
-        attacks={label: attack.describe() for label, attack in attacks.items()},
-        threats=[
-            {
-                "norm": t.norm,
-                "eps": t.eps,
-                "unit": dataset.info.unit,
-                "masked": t.mask is not None,
-                "quantum": t.quantum,
-            }
-            for t in threats
-        ],
-        success_dice=task.success_dice if isinstance(task, Segmentation) else None,
-        skipped=measured.skipped,
-    )
     info = RunInfo(
-        parts={part: part_info},
+        parts={part: _describe(victim, dataset, campaign, measured, model_name)},
         seed=seed,
         created=created.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
@@ -202,6 +177,31 @@ def evaluate(
     )
     records = pl.DataFrame(measured.rows, schema=SCHEMA, strict=False)
     return Run(records, info, measured.gallery)
+
+
+def _describe(
+    victim: Victim, dataset: Dataset, campaign: Campaign, measured: Measured, model_name: str | None
+) -> PartInfo:
+    info, task = dataset.info, victim.task
+    told = cautions(measured.rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)
+    return PartInfo(
+        dataset=replace(info, notes=(*told, *info.notes)),
+        size=len(dataset),
+        evaluated=measured.evaluated,
+        data_sha256=dataset.fingerprint(),
+        model=model_name or type(victim.model).__name__,
+        weights_sha256=weights_fingerprint(victim.model),
+        parameters=sum(parameter.numel() for parameter in victim.model.parameters()),
+        task=info.task,
+        victim=victim.describe(),
+        attacks={label: attack.describe() for label, attack in campaign.attacks.items()},
+        threats=[
+            {"norm": t.norm, "eps": t.eps, "unit": info.unit, "masked": t.mask is not None, "quantum": t.quantum}
+            for t in campaign.threats
+        ],
+        success_dice=task.success_dice if isinstance(task, Segmentation) else None,
+        skipped=measured.skipped,
+    )
 
 
 def installed_versions() -> dict[str, str]:

@@ -176,6 +176,8 @@ def sample_generators(seed: int, ids: Sequence[object], purpose: str) -> list[to
 
 def towards(clean: Tensor, moved: Tensor, dtype: torch.dtype) -> Tensor:
     """`moved` in another dtype, rounded towards `clean`, so that it stays in every ball around it."""
+    if moved.dtype == dtype:
+        return moved
     start, rounded = clean.to(dtype), moved.to(dtype)
     farther = (rounded.double() - clean.double()).abs() > (moved.double() - clean.double()).abs()
     return torch.where(farther, torch.nextafter(rounded, start), rounded)
