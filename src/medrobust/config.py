@@ -243,14 +243,13 @@ def export_config(
         InputError: anything in the configuration cannot be used.
     """
     attack = config.build_attack(attack_name)
+    if len(config.threat.eps) != 1:
+        raise InputError(f"images are written for one budget, got {len(config.threat.eps)}: give one --eps")
     check_output_folder(folder)
     parts = list(build_parts(config))
     for part in parts:
         skipped: list[Skipped] = []
-        threats = config.threat.threats(part.dataset.info.unit)
-        if len(threats) != 1:
-            raise InputError(f"images are written for one budget, got {len(threats)}: give one --eps")
-        (threat,) = threats
+        (threat,) = config.threat.threats(part.dataset.info.unit)
         place = folder if len(parts) == 1 else folder / part.dataset.info.name
         with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
             rows = export_adversarial(
@@ -281,6 +280,7 @@ def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
 
 
 def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
+    device = _device(config.device)  # before a model is trained in vain
     model = load_model(
         source,
         outputs=config.model.outputs or len(info.classes),
@@ -299,7 +299,7 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     bounds = info.bounds if settings.bounds is None else settings.bounds
     usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
     task = task_for(info, settings.success_dice or usual_dice)
-    model.to(_device(config.device))
+    model.to(device)
     library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
     return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
 

@@ -145,6 +145,15 @@ class Victim:
         return values.to(device=images.device, dtype=images.dtype).reshape(shape)
 
 
+def check_finite(outputs: Tensor, ids: Sequence[object], kind: str) -> None:
+    """Raise `InputError` naming the first image (clean or attacked: `kind`) with a NaN or infinite output."""
+    bad = ~outputs.flatten(1).isfinite().all(1)
+    if bool(bad.any()):
+        first = ids[int(bad.nonzero()[0])]
+        count = f"{int(bad.sum())} of {len(bad)} in its batch"
+        raise InputError(f"the model gives NaN or infinite outputs for the {kind} image {first!r} ({count})")
+
+
 def _tensor_of(outputs: object) -> Tensor:
     if isinstance(outputs, Tensor):
         return outputs

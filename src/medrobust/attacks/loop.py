@@ -18,7 +18,7 @@ from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
 from medrobust.errors import InputError
 from medrobust.threat import Ball, Threat, per_image, sample_generators, towards
-from medrobust.victim import HALF, Victim
+from medrobust.victim import HALF, Victim, check_finite
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def run_plan(
         with victim.evaluating():
             kept, stuck = _all_restarts(job, seed, ids)
     adversarial = torch.empty_like(images).copy_(kept.image)  # in the layout of the caller's images
-    _refuse_nan(kept.outputs, ids)
+    check_finite(kept.outputs, ids, "attacked")
     return AttackResult(
         adversarial=adversarial,
         delta=adversarial - images,
@@ -274,14 +274,6 @@ def _worse(kept: _Candidate, other: _Candidate, sign: int) -> _Candidate:
 def _beats(success: Tensor, goal: Tensor, kept_success: Tensor, kept_goal: Tensor) -> Tensor:
     """The goal met first, then how far."""
     return (success & ~kept_success) | ((success == kept_success) & (goal > kept_goal))
-
-
-def _refuse_nan(outputs: Tensor, ids: Sequence[object]) -> None:
-    bad = ~outputs.flatten(1).isfinite().all(1)
-    if bool(bad.any()):
-        first = ids[int(bad.nonzero()[0])]
-        count = f"{int(bad.sum())} of {len(bad)} in its batch"
-        raise InputError(f"the model gives NaN or infinite outputs for the attacked image {first!r} ({count})")
 
 
 def _nothing(clean: Tensor) -> AttackResult:

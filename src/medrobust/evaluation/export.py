@@ -19,7 +19,7 @@ from medrobust.data import Dataset
 from medrobust.data.images import read_image
 from medrobust.errors import InputError
 from medrobust.evaluation.batches import Batch, batches
-from medrobust.evaluation.measure import check_untargeted, model_errors_told
+from medrobust.evaluation.measure import Columns, Row, answers, as_lists, as_rows, check_untargeted, model_errors_told
 from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import Skipped
 from medrobust.evaluation.storage import new_folder
@@ -42,7 +42,7 @@ def export_adversarial(
     batch_size: int = 16,
     on_bad: Callable[[Skipped], None] | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> list[dict[str, object]]:
+) -> list[Row]:
     """Attack every image, write it, its clean twin and a `manifest.csv` to a new folder, and measure what was written.
 
     Images in [0, 1] of two spatial axes and 1 or 3 channels become 8-bit PNG: they are put on the 8-bit grid before
@@ -50,8 +50,8 @@ def export_adversarial(
     float32 in data units, `(C, *spatial)`.
 
     Returns:
-        The rows of the manifest, all of the files as read back: index, id, file, clean_file, truth and predictions
-        (not for dense tasks), right and loss before and after, dice and iou for segmentation, linf, l2, psnr, ssim.
+        The rows of the manifest, all of the files as read back: index, id, file, clean_file, linf, l2, psnr, ssim, and
+        of the records' columns those of truth and answer; lists are numbers with spaces between.
 
     Raises:
         InputError: data, victim and threat do not fit, or the folder is not empty or cannot be written.
@@ -63,7 +63,7 @@ def export_adversarial(
     png = on_grid and info.unit == "[0, 1]" and info.spatial_dims == 2 and info.channels in (1, 3)
     if png:
         threat = replace(threat, quantum=threat.quantum or EIGHT_BIT)
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     with new_folder(folder) as unfinished, victim.evaluating():
         (unfinished / CLEAN).mkdir()
         for batch in batches(dataset, victim, batch_size, on_bad):
@@ -113,30 +113,21 @@ def _read(path: Path) -> Tensor:
 
 
 @torch.no_grad()
-def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[dict[str, object]]:
-    task = victim.task
-    before, after = victim(clean), victim(saved)
-    columns: dict[str, list[object]] = {
+def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[Row]:
+    columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),
         "file": list(names),
         "clean_file": [f"{CLEAN}/{name}" for name in names],
     }
-    if not task.dense:
-        answers = {
-            "truth": batch.truth,
-            "prediction_before": task.predict(before),
-            "prediction_after": task.predict(after),
-        }
-        columns |= {n: [" ".join(map(str, v.reshape(-1).tolist())) for v in labels] for n, labels in answers.items()}
-    columns |= {
-        "right_before": (~task.fooled(before, batch.truth)).tolist(),
-        "right_after": (~task.fooled(after, batch.truth)).tolist(),
-        "loss_before": task.loss(before, batch.truth).tolist(),
-        "loss_after": task.loss(after, batch.truth).tolist(),
-    }
-    for when, outputs in (("before", before), ("after", after)):
-        metrics = task.image_metrics(outputs, batch.truth)
-        columns |= {f"{name}_{when}": v.tolist() for name, v in metrics.items() if v.ndim == 1}
-    columns |= {n: v.tolist() for n, v in image_quality(clean, saved, victim.bounds).items()}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    if not victim.task.dense:
+        columns["truth"] = as_lists(batch.truth)
+    columns |= answers(victim.task, victim(clean), batch.truth, "before")
+    columns |= answers(victim.task, victim(saved), batch.truth, "after")
+    columns |= {name: values.tolist() for name, values in image_quality(clean, saved, victim.bounds).items()}
+    return as_rows({name: [_cell(value) for value in values] for name, values in columns.items()})
+
+
+def _cell(value: object) -> object:
+    """A list as numbers with spaces between: one cell of a CSV."""
+    return " ".join(f"{number:g}" for number in value) if isinstance(value, list) else value

@@ -21,7 +21,7 @@ from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import CLEAN, WORST_CASE, GalleryImage, Skipped
 from medrobust.tasks import Task
 from medrobust.threat import Threat
-from medrobust.victim import Victim
+from medrobust.victim import Victim, check_finite
 
 Row = dict[str, object]
 Columns = dict[str, list[object]]
@@ -161,7 +161,7 @@ def _attack_batch(
     collector.add_clean(batch, outputs)
     known = {
         **_identities(batch, outputs, victim.task),
-        **_answers(victim.task, outputs, batch.truth, "before"),
+        **answers(victim.task, outputs, batch.truth, "before"),
     }
     rows: list[Row] = []
     for label, attack in campaign.attacks.items():
@@ -173,11 +173,11 @@ def _attack_batch(
             collector.add_attack(batch, label, threat, result)
             columns = {
                 **known,
-                **_answers(victim.task, result.outputs, batch.truth, "after"),
+                **answers(victim.task, result.outputs, batch.truth, "after"),
                 **_changes(batch, result, victim.bounds),
             }
             cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.eps, "seconds": share}
-            rows += [cell | dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            rows += [cell | row for row in as_rows(columns)]
             on_progress(len(batch.indices))
     return rows
 
@@ -189,10 +189,7 @@ def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
     with model_errors_told(batch):
         outputs = victim(batch.images)
     victim.task.check_outputs(outputs, batch.truth)
-    finite = outputs.flatten(1).isfinite().all(1)
-    if not bool(finite.all()):
-        first = batch.ids[int((~finite).nonzero()[0])]
-        raise InputError(f"the model gives NaN or infinite outputs for the clean image {first!r}")
+    check_finite(outputs, batch.ids, "clean")
     return outputs
 
 
@@ -204,13 +201,13 @@ def _identities(batch: Batch, outputs: Tensor, task: Task) -> Columns:
         "patient": [None if patient is None else hash_patient(patient) for patient in patients],
     }
     if task.scores(outputs) is not None:
-        columns["truth"] = _as_lists(batch.truth)
+        columns["truth"] = as_lists(batch.truth)
     return columns
 
 
 @torch.no_grad()
-def _answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
-    """The columns that exist before and after an attack, as one list per column."""
+def answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
+    """The columns that exist before and after an attack (`when`), as one list per column."""
     columns: Columns = {
         f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
         f"loss_{when}": task.loss(outputs, truth).tolist(),
@@ -219,7 +216,7 @@ def _answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
     scores = task.scores(outputs)
     if scores is not None:
         columns[f"scores_{when}"] = scores.tolist()
-        columns[f"prediction_{when}"] = _as_lists(task.predict(outputs))
+        columns[f"prediction_{when}"] = as_lists(task.predict(outputs))
     return columns
 
 
@@ -233,6 +230,12 @@ def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) ->
     return {name: values.tolist() for name, values in columns.items()}
 
 
-def _as_lists(labels: Tensor) -> list[object]:
+def as_rows(columns: Columns) -> list[Row]:
+    """A row for each place in the columns."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def as_lists(labels: Tensor) -> list[object]:
+    """Labels `(B,)` or `(B, L)` as a list of their own for each sample."""
     rows: list[object] = labels.reshape(len(labels), -1).tolist()
     return rows
