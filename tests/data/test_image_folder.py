@@ -126,8 +126,8 @@ def test_opening_decodes_one_image(folder: Path, monkeypatch: pytest.MonkeyPatch
     read: list[Path] = []
     from medrobust.data import files
 
-    original = files.read_image
-    monkeypatch.setattr(files, "read_image", lambda path: read.append(path) or original(path))
+    original = files.read_stored
+    monkeypatch.setattr(files, "read_stored", lambda path: read.append(path) or original(path))
     open_dataset(folder)
     assert len(read) == 1
     open_dataset(folder, DataOptions(channels=3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from medrobust.errors import InputError
 
-TaskName = Literal["classification", "ordinal", "multilabel", "segmentation"]
+TaskName = Literal["classification", "ordinal", "multilabel", "segmentation", "detection"]
+NO_BOX = -1  # class of a row that only fills up the truth of an image with fewer boxes than its neighbours
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,14 @@ class Sample:
             (D, H, W).
         truth: classification and ordinal: () int64 class; multi-label: (L,) int64 of 0/1;
             segmentation: `(*spatial)` int64 class per pixel. The last two may hold `DatasetInfo.ignore_index`.
+            Detection: (n, 5) float32, a row x1, y1, x2, y2, class for each of n ≥ 0 objects; corners in pixels from the
+            upper left corner of the image, which is (0, 0), with x1 < x2 and y1 < y2.
         patient: identity for resampling by patient, or None when unknown. It is hashed in records.
         columns: any further columns of the source, for subgroups.
+        spacing: millimetres from one pixel (voxel) to the next along each spatial axis, or None when unknown.
+        quantum: step between the values that the file can hold, in data units; None when it holds floats, or more
+            finely than 8-bit grey levels need.
+        file: what the image was read from, where that is a file (or the folder of a DICOM series) of its own.
     """
 
     id: str
@@ -35,6 +43,9 @@ class Sample:
     truth: Tensor
     patient: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    spacing: tuple[float, ...] | None = None
+    quantum: float | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,10 +56,10 @@ class DatasetInfo:
         name: short name for tables, e.g. "retinamnist": the last part of the path alone.
         task: what the truth is.
         classes: names of the classes (labels, for multi-label), in index order; for segmentation the
-            first is the background.
+            first is the background, for detection there is none.
         channels: number of image channels.
         bounds: lowest and highest value an image may hold, in data units.
-        unit: of the image values: "[0, 1]" or "HU".
+        unit: of the image values: "[0, 1]", "HU", or "stored" where a file names none (MRI, say).
         spatial_dims: 2 or 3.
         source: where it came from, for the report ("embedded", or the path as the user gave it).
         notes: sentences the report must print about these data (e.g. "one subject").
@@ -121,7 +132,8 @@ def stack(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Put samples of one shape into a batch.
 
     Returns:
-        images `(B, C, *spatial)` float32, truth `(B,)`, `(B, L)` or `(B, *spatial)` int64, and the B ids.
+        images `(B, C, *spatial)` float32, truth `(B,)`, `(B, L)` or `(B, *spatial)` int64 (detection: `(B, N, 5)`
+        float32, filled up with rows of class `NO_BOX`), and the B ids.
 
     Raises:
         InputError: there is no sample, or shapes differ.
@@ -129,15 +141,28 @@ def stack(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     if not samples:
         raise InputError("a batch needs at least one sample")
     first = samples[0]
+    boxes = all(sample.truth.is_floating_point() and sample.truth.shape[1:] == (5,) for sample in samples)
     for sample in samples:
-        if (sample.image.shape, sample.truth.shape) != (first.image.shape, first.truth.shape):
+        same_truth = boxes or sample.truth.shape == first.truth.shape
+        if sample.image.shape != first.image.shape or not same_truth:
             raise InputError(
                 f"samples {first.id!r} and {sample.id!r} have different shapes, {_shapes(first)} and "
                 f"{_shapes(sample)}: set resize, or a batch size of 1"
             )
     images = torch.stack([sample.image for sample in samples])
-    truth = torch.stack([sample.truth for sample in samples])
+    truths = [sample.truth for sample in samples]
+    truth = pad_boxes(truths) if boxes else torch.stack(truths)
     return images, truth, tuple(sample.id for sample in samples)
+
+
+def pad_boxes(boxes: Sequence[Tensor]) -> Tensor:
+    """Boxes of several images, `(n_i, 5)` each, as one `(B, max n, 5)`; the rows added are of class `NO_BOX`."""
+    most = max((len(rows) for rows in boxes), default=0)
+    padded = torch.zeros(len(boxes), most, 5)
+    padded[:, :, 4] = NO_BOX
+    for place, rows in enumerate(boxes):
+        padded[place, : len(rows)] = rows
+    return padded
 
 
 def _shapes(sample: Sample) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from medrobust.data.boxes import BoxTruth, box_tensor, resize_boxes
 from medrobust.data.dataset import DatasetInfo, Sample
-from medrobust.data.images import is_image, printable, read_image, resize, resize_mask, with_channels
+from medrobust.data.file_types import StoredImage, is_readable, read_stored
+from medrobust.data.images import printable, resize, resize_mask, with_channels
 from medrobust.data.masks import read_class_mask
 from medrobust.errors import BadSampleError, InputError
 
@@ -26,7 +28,7 @@ class FileEntry:
     Attributes:
         id: of the sample.
         image: its image file.
-        truth: a class, 0/1 (or the set's `ignore_index`) for each label, or the mask file.
+        truth: a class, 0/1 (or the set's `ignore_index`) for each label, the mask file, or boxes.
         patient: identity, if known.
         columns: further columns of the source.
         fault: what is already known to be wrong with it; raised when the sample is read.
@@ -34,7 +36,7 @@ class FileEntry:
 
     id: str
     image: Path
-    truth: int | tuple[int, ...] | Path
+    truth: int | tuple[int, ...] | Path | BoxTruth
     patient: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""
@@ -59,7 +61,7 @@ class FileDataset:
         return len(self.entries)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one sample: image `(C, H, W)` float32 in [0, 1], truth int64 `()`, `(L,)` or `(H, W)`.
+        """Read one sample: image `(C, *spatial)` float32 in data units, truth as `Sample` says.
 
         Raises:
             BadSampleError: a file of it cannot be used.
@@ -67,17 +69,28 @@ class FileDataset:
         entry = self.entries[index]
         if entry.fault:
             raise BadSampleError(entry.fault)
-        image = with_channels(read_image(entry.image), self.info.channels)
+        stored = read_stored(entry.image)
+        self._check_unit(stored, entry)
+        image = with_channels(stored.pixels, self.info.channels)
         truth = self._truth(entry, image)
+        spacing, quantum = stored.spacing, stored.quantum
         if self.size is not None:
-            image = resize(image, self.size)
-            truth = resize_mask(truth, self.size) if isinstance(entry.truth, Path) else truth
+            before = image.shape[-2:]
+            image, quantum = resize(image, self.size), None
+            if isinstance(entry.truth, Path):
+                truth = resize_mask(truth, self.size)
+            elif isinstance(entry.truth, BoxTruth):
+                truth = resize_boxes(truth, before, self.size)
+            if spacing is not None:
+                ratios = (old / new for old, new in zip(before, self.size, strict=True))
+                spacing = tuple(step * ratio for step, ratio in zip(spacing, ratios, strict=True))
         if self.info.ignore_index is not None and (truth == self.info.ignore_index).all():
             raise BadSampleError(
                 f"{printable(entry.image)} has no truth but ignore_index {self.info.ignore_index}, so no answer to it "
                 "is right or wrong: leave it out"
             )
-        return Sample(entry.id, image, truth, entry.patient, entry.columns)
+        patient = entry.patient if entry.patient is not None else stored.patient
+        return Sample(entry.id, image, truth, patient, entry.columns, spacing, quantum, entry.image)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over how files are read, the entries, and the bytes of their files.
@@ -94,7 +107,16 @@ class FileDataset:
                     digest.update(_file_digest(path))
         return digest.hexdigest()
 
+    def _check_unit(self, stored: StoredImage, entry: FileEntry) -> None:
+        if stored.unit != self.info.unit:
+            raise BadSampleError(
+                f"{printable(entry.image)} has values in {stored.unit}, the set is in {self.info.unit}: give each a run "
+                "of its own"
+            )
+
     def _truth(self, entry: FileEntry, image: Tensor) -> Tensor:
+        if isinstance(entry.truth, BoxTruth):
+            return box_tensor(entry.truth, image.shape[-2:], printable(entry.image))
         if not isinstance(entry.truth, Path):
             return torch.tensor(entry.truth, dtype=torch.int64)
         mask = read_class_mask(entry.truth, len(self.info.classes), self.info.ignore_index)
@@ -116,7 +138,7 @@ def images_under(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
         paths = [Path(place, name) for name in names if not is_hidden(Path(name))]
-        found += [path for path in paths if is_image(path) and path.is_file()]
+        found += [path for path in paths if is_readable(path) and path.is_file()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -159,7 +181,7 @@ def count_channels(entries: Iterable[FileEntry], wanted: int | None, source: str
     for entry in entries:
         try:
             if not entry.fault:
-                return len(read_image(entry.image))
+                return len(read_stored(entry.image).pixels)
             faults.append(entry.fault)
         except BadSampleError as error:
             faults.append(str(error))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from medrobust.data.images import printable, read_mask
+from medrobust.data.file_types import read_stored_mask
+from medrobust.data.images import printable
 from medrobust.errors import BadSampleError, InputError
 
 WHITE = 255  # the foreground of an 8-bit binary mask, whose soft edge is cut at the middle
@@ -21,7 +22,7 @@ def guess_classes(path: Path, ignore_index: int | None = None) -> int | None:
         BadSampleError: the file cannot be read.
         InputError: its values may mean one thing or another.
     """
-    mask = read_mask(path)
+    mask = read_stored_mask(path)
     if ignore_index is None and int(mask.max()) == WHITE:
         doubt = _doubt(path, mask)
         if doubt:
@@ -48,7 +49,7 @@ def read_class_mask(path: Path, classes: int, ignore_index: int | None = None) -
     Raises:
         BadSampleError: the file cannot be read, or a value is no class.
     """
-    mask = read_mask(path)
+    mask = read_stored_mask(path)
     if ignore_index is None and classes == 2 and int(mask.max()) == WHITE:
         doubt = _doubt(path, mask)
         if doubt:
