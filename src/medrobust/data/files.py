@@ -110,8 +110,8 @@ class FileDataset:
     def _check_unit(self, stored: StoredImage, entry: FileEntry) -> None:
         if stored.unit != self.info.unit:
             raise BadSampleError(
-                f"{printable(entry.image)} has values in {stored.unit}, the set is in {self.info.unit}: give each a run "
-                "of its own"
+                f"{printable(entry.image)} has values in {stored.unit}, the set is in {self.info.unit}: give each a "
+                "run of its own"
             )
 
     def _truth(self, entry: FileEntry, image: Tensor) -> Tensor:

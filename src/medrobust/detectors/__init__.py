@@ -1,4 +1,4 @@
-"""Detectors: families of models that find objects, each opened up so that an attack sees inside. One module a family."""
+"""Detectors: families of models that find objects, opened up so that an attack sees inside. One module a family."""
 
 from medrobust.detectors.detector import Detections, Detector, DetectorOutputs, Places
 
