@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 from medrobust._version import __version__
 
 if TYPE_CHECKING:
-    from medrobust.attacks import BIM, FGSM, MIFGSM, PGD, SMIA, AttackResult, Stabilized, make_attack
+    from medrobust.attacks import BIM, DIFGSM, FGSM, MIFGSM, PGD, SMIA, AttackResult, Stabilized, make_attack
     from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset
     from medrobust.errors import InputError, MedrobustError
     from medrobust.models import load_model, load_weights
     from medrobust.run import Run, evaluate, load_run
-    from medrobust.tasks import Classification, Segmentation, Task
+    from medrobust.tasks import Classification, Detection, Segmentation, Task
     from medrobust.threat import Threat
     from medrobust.victim import Victim
 
 __all__ = [
     "BIM",
+    "DIFGSM",
     "FGSM",
     "MIFGSM",
     "PGD",
@@ -31,6 +32,7 @@ __all__ = [
     "DataOptions",
     "Dataset",
     "DatasetInfo",
+    "Detection",
     "InMemoryDataset",
     "InputError",
     "MedrobustError",
@@ -51,12 +53,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attacks": ("BIM", "FGSM", "MIFGSM", "PGD", "SMIA", "AttackResult", "Stabilized", "make_attack"),
+    "attacks": ("BIM", "DIFGSM", "FGSM", "MIFGSM", "PGD", "SMIA", "AttackResult", "Stabilized", "make_attack"),
     "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset"),
     "errors": ("InputError", "MedrobustError"),
     "models": ("load_model", "load_weights"),
     "run": ("Run", "evaluate", "load_run"),
-    "tasks": ("Classification", "Segmentation", "Task"),
+    "tasks": ("Classification", "Detection", "Segmentation", "Task"),
     "threat": ("Threat",),
     "victim": ("Victim",),
 }

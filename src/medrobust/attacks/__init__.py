@@ -10,7 +10,7 @@ from medrobust.attacks.attack import Attack
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
-from medrobust.attacks.sign import BIM, FGSM, MIFGSM, PGD
+from medrobust.attacks.sign import BIM, DIFGSM, FGSM, MIFGSM, PGD
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
@@ -20,6 +20,7 @@ from medrobust.errors import InputError, unknown
 __all__ = [
     "ATTACKS",
     "BIM",
+    "DIFGSM",
     "FGSM",
     "MIFGSM",
     "PGD",
@@ -48,6 +49,9 @@ ATTACKS: dict[str, CatalogueEntry] = {
     "bim": CatalogueEntry(BIM, "small gradient-sign steps from the clean image", "arXiv:1607.02533"),
     "pgd": CatalogueEntry(PGD, "small gradient-sign steps from a random start", "arXiv:1706.06083"),
     "mi": CatalogueEntry(MIFGSM, "gradient-sign steps along a momentum (MI-FGSM)", "arXiv:1710.06081"),
+    "di": CatalogueEntry(
+        DIFGSM, "gradient-sign steps on randomly shrunk and moved images (DI-FGSM)", "arXiv:1803.06978"
+    ),
     "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
 }
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from medrobust.attacks.gradients import GradientPart, Momentum
+from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
 from medrobust.attacks.smoothing import GaussianSmoothing
@@ -65,6 +66,10 @@ class IterativeAttack:
         """What is climbed."""
         return TaskLoss()
 
+    def input_part(self) -> InputPart | None:
+        """What is done to the images before the model sees them, if anything."""
+        return None
+
     def gradient_parts(self) -> tuple[GradientPart, ...]:
         """What is done to the gradient before a step, in order."""
         return (Momentum(self.momentum),) if self.momentum else ()
@@ -106,6 +111,7 @@ class IterativeAttack:
             steps=self.steps,
             step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,
             objective=self.objective(),
+            inputs=self.input_part(),
             gradients=self.gradient_parts(),
             targeted=self.targeted,
             random_start=self.random_start,

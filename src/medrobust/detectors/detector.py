@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 Places = Tensor | None
@@ -31,6 +33,10 @@ class Detections:
     labels: Tensor
     scores: Tensor
 
+    def where(self, chosen: Tensor) -> Detections:
+        """Those for which `chosen` `(n,)` is True."""
+        return Detections(self.boxes[chosen], self.labels[chosen], self.scores[chosen])
+
 
 @dataclass(frozen=True)
 class DetectorOutputs:
@@ -48,6 +54,12 @@ class DetectorOutputs:
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
+
+    @cached_property
+    def detections(self) -> list[Detections]:
+        """What the detector finds in each image, without a graph; computed once."""
+        with torch.no_grad():
+            return self.detector.detect(self.map(Tensor.detach))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> DetectorOutputs:
         """The same with every tensor changed."""
@@ -89,6 +101,7 @@ class Detector(Protocol):
         """Log-probabilities `(B, K, *positions)` of the class scores at anchors, queries or `places`, differentiable.
 
         K is the number of classes and a background for a softmax, 2 for yes/no scores, one position for each class.
+        Alternative 0 means that there is no object.
         """
         ...
 

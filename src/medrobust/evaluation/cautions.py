@@ -11,9 +11,9 @@ from torch import Tensor
 from medrobust.threat import Threat
 
 
-def look_like_probabilities(outputs: Tensor) -> bool:
+def look_like_probabilities(outputs: object) -> bool:
     """Whether the outputs `(B, K, …)`, meant as logits, are all in [0, 1] and sum to 1 over the classes."""
-    if outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
         return False
     total = outputs.sum(1)
     inside = (outputs >= 0).all() & (outputs <= 1).all()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -153,14 +154,14 @@ def hash_patient(identity: str) -> str:
 def _attack_batch(
     victim: Victim,
     batch: Batch,
-    outputs: Tensor,
+    outputs: Any,
     campaign: Campaign,
     collector: GalleryCollector,
     on_progress: Progress,
 ) -> list[Row]:
     collector.add_clean(batch, outputs)
     known = {
-        **_identities(batch, outputs, victim.task),
+        **_identities(batch, victim.task),
         **answers(victim.task, outputs, batch.truth, "before"),
     }
     rows: list[Row] = []
@@ -183,7 +184,7 @@ def _attack_batch(
 
 
 @torch.no_grad()
-def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
+def _clean_outputs(victim: Victim, batch: Batch) -> Any:
     """The model's outputs on the clean images, once everything about them is checked."""
     victim.task.check_truth(batch.truth)
     with model_errors_told(batch):
@@ -193,31 +194,25 @@ def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
     return outputs
 
 
-def _identities(batch: Batch, outputs: Tensor, task: Task) -> Columns:
+def _identities(batch: Batch, task: Task) -> Columns:
     patients = (sample.patient for sample in batch.samples)
     columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),
         "patient": [None if patient is None else hash_patient(patient) for patient in patients],
     }
-    if task.scores(outputs) is not None:
-        columns["truth"] = as_lists(batch.truth)
-    return columns
+    return columns | task.record_truth(batch.truth)
 
 
 @torch.no_grad()
-def answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
+def answers(task: Task, outputs: Any, truth: Tensor, when: str) -> Columns:
     """The columns that exist before and after an attack (`when`), as one list per column."""
     columns: Columns = {
         f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
         f"loss_{when}": task.loss(outputs, truth).tolist(),
     }
     columns |= {f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()}
-    scores = task.scores(outputs)
-    if scores is not None:
-        columns[f"scores_{when}"] = scores.tolist()
-        columns[f"prediction_{when}"] = as_lists(task.predict(outputs))
-    return columns
+    return columns | {f"{name}_{when}": values for name, values in task.record_answers(outputs).items()}
 
 
 def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) -> Columns:
@@ -233,9 +228,3 @@ def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) ->
 def as_rows(columns: Columns) -> list[Row]:
     """A row for each place in the columns."""
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def as_lists(labels: Tensor) -> list[object]:
-    """Labels `(B,)` or `(B, L)` as a list of their own for each sample."""
-    rows: list[object] = labels.reshape(len(labels), -1).tolist()
-    return rows
