@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from medrobust._version import __version__
 
 if TYPE_CHECKING:
-    from medrobust.attacks import BIM, DIFGSM, FGSM, MIFGSM, PGD, SMIA, AttackResult, Stabilized, make_attack
-    from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset
+    from medrobust.attacks import BIM, DIFGSM, FGSM, MIFGSM, PGD, SMIA, TOG, AttackResult, Stabilized, make_attack
+    from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset, pad_boxes
     from medrobust.errors import InputError, MedrobustError
     from medrobust.models import load_model, load_weights
     from medrobust.run import Run, evaluate, load_run
@@ -27,6 +27,7 @@ __all__ = [
     "MIFGSM",
     "PGD",
     "SMIA",
+    "TOG",
     "AttackResult",
     "Classification",
     "DataOptions",
@@ -50,11 +51,12 @@ __all__ = [
     "load_weights",
     "make_attack",
     "open_dataset",
+    "pad_boxes",
 ]
 
 _HOMES = {
-    "attacks": ("BIM", "DIFGSM", "FGSM", "MIFGSM", "PGD", "SMIA", "AttackResult", "Stabilized", "make_attack"),
-    "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset"),
+    "attacks": ("BIM", "DIFGSM", "FGSM", "MIFGSM", "PGD", "SMIA", "TOG", "AttackResult", "Stabilized", "make_attack"),
+    "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset", "pad_boxes"),
     "errors": ("InputError", "MedrobustError"),
     "models": ("load_model", "load_weights"),
     "run": ("Run", "evaluate", "load_run"),

@@ -11,9 +11,11 @@ from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
 from medrobust.attacks.sign import BIM, DIFGSM, FGSM, MIFGSM, PGD
+from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
+from medrobust.attacks.tog import TOG, DetectionGoal
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 
@@ -25,10 +27,13 @@ __all__ = [
     "MIFGSM",
     "PGD",
     "SMIA",
+    "TOG",
     "Attack",
     "AttackResult",
+    "DetectionGoal",
     "GaussianSmoothing",
     "IterativeAttack",
+    "ListResult",
     "Stabilized",
     "TaskLoss",
     "Trajectory",
@@ -53,6 +58,9 @@ ATTACKS: dict[str, CatalogueEntry] = {
         DIFGSM, "gradient-sign steps on randomly shrunk and moved images (DI-FGSM)", "arXiv:1803.06978"
     ),
     "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
+    "tog": CatalogueEntry(
+        TOG, "against detectors: away from objects, vanishing, fabrication, mislabelling", "arXiv:2004.04320"
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from medrobust.data import csv_table, image_folder, image_masks, medmnist
-from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, stack
+from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, pad_boxes, stack
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, evenly
 from medrobust.errors import BadSampleError, InputError, unknown
@@ -27,6 +27,7 @@ __all__ = [
     "Sample",
     "TaskName",
     "open_dataset",
+    "pad_boxes",
     "stack",
 ]
 
