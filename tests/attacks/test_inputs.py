@@ -62,7 +62,9 @@ def test_multi_label_maps_of_volumes_move_too():
 def test_sizes_and_places_are_what_was_asked_for():
     place = Diversity(probability=0.6, rate=1.25).begin(generators(400))
     placement = place(torch.zeros(400, 1, 40, 20))
-    changed = [(size, corner) for size, corner in zip(placement.sizes, placement.corners) if size != (40, 20)]
+    changed = [
+        (size, corner) for size, corner in zip(placement.sizes, placement.corners, strict=False) if size != (40, 20)
+    ]
     # a share of .6 ± 3 standard deviations, less the few that round to the whole frame
     assert 0.5 < len(changed) / 400 < 0.68
     for (height, width), (top, left) in changed:

@@ -44,7 +44,11 @@ def cautions(
     for threat in threats:
         if threat.norm == "linf" and threat.eps >= bounds[1] - bounds[0]:
             yield f"The budget eps {threat.eps:g} lets every pixel take any value: was {threat.eps:g}/255 meant?"
-    answers = {row["index"]: (row["truth"], row["prediction_before"]) for row in rows if row.get("truth") is not None}
+    answers = {
+        row["index"]: (row["truth"], row["prediction_before"])
+        for row in rows
+        if row.get("truth") is not None and "truth_boxes" not in row
+    }
     if answers:
         yield from _of_answers(list(answers.values()), classes)
 
