@@ -78,7 +78,7 @@ class SigmoidDetector(OneStageDetector):
     def find(self, outputs: DetectorOutputs) -> list[Target]:
         """What `postprocess_detections` finds, given the levels one by one."""
         levels = level_sizes(outputs)
-        heads = {name: tensor.split(levels, 1) for name, tensor in _head(outputs).items()}
+        heads = {name: torch.split(tensor, levels, 1) for name, tensor in _head(outputs).items()}
         anchors = [torch.split(anchors, levels) for anchors in outputs.tensors["anchors"]]
         found: list[Target] = self.model.postprocess_detections(heads, anchors, [resized_size(outputs)] * len(outputs))
         return found

@@ -109,7 +109,7 @@ class FasterRCNNDetector(TorchvisionDetector):
         heads, sizes = self.model.roi_heads, [resized_size(outputs)] * len(outputs)
         proposals = self.proposals(outputs, self.model.rpn)
         logits, deltas = self._second_stage(outputs, proposals)
-        boxes, labels, scores = heads.postprocess_detections(torch.cat(logits), torch.cat(deltas), proposals, sizes)
+        boxes, scores, labels = heads.postprocess_detections(torch.cat(logits), torch.cat(deltas), proposals, sizes)
         return [
             {"boxes": one, "labels": label, "scores": score}
             for one, label, score in zip(boxes, labels, scores, strict=True)
