@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from synthetic_run import part_info, row, run_info
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import SCHEMA, RunInfo
 from medrobust.statistics.spread import ALL_TASKS, IMAGES, MEAN, RUNS, TASKS, spread
-from synthetic_run import part_info, row, run_info
 
 EPS = 4 / 255
 

@@ -1,8 +1,8 @@
 """What a family of detectors must tell: raw outputs, their loss against a truth, scores at fixed places, detections.
 
 A detector's own `forward` hides all of this behind post-processing, or behind train mode, which changes BatchNorm and
-gives the mean over a batch. A new family (a YOLO, a DETR) is one file here with one class of this protocol, and a line
-in `detector_of`.
+gives the mean over a batch. A new family (a YOLO, a DETR) is one class in one file: an `nn.Module` with the methods of
+`Detector`, around the network or instead of it; examples/own_detector.py is one. It is used as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -67,6 +67,7 @@ class DetectorOutputs:
         return DetectorOutputs(self.detector, tensors, self.image_size)
 
 
+@runtime_checkable
 class Detector(Protocol):
     """A model that finds objects of `classes` kinds. Everything is per image: no image's figures depend on another's.
 
