@@ -42,11 +42,12 @@ __all__ = [
 
 
 class CatalogueEntry(NamedTuple):
-    """An attack, what it does in a line, and where it is from."""
+    """An attack, what it does in a line, where it is from, and the tasks it is for (none named: every task)."""
 
     attack: Callable[..., Attack]
     summary: str
     reference: str
+    tasks: tuple[str, ...] = ()
 
 
 ATTACKS: dict[str, CatalogueEntry] = {
@@ -59,7 +60,10 @@ ATTACKS: dict[str, CatalogueEntry] = {
     ),
     "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
     "tog": CatalogueEntry(
-        TOG, "against detectors: away from objects, vanishing, fabrication, mislabelling", "arXiv:2004.04320"
+        TOG,
+        "against detectors: away from objects, vanishing, fabrication, mislabelling",
+        "arXiv:2004.04320",
+        ("detection",),
     ),
 }
 

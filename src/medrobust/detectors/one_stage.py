@@ -104,8 +104,9 @@ class FCOSDetector(SigmoidDetector):
 class SSDDetector(OneStageDetector):
     """SSD, SSDlite: one class or the background at every anchor; smooth L1 loss of the boxes.
 
-    Its loss counts objects, and three background anchors for each: of an image without objects it is 0, with a gradient
-    of zero.
+    torchvision's loss counts objects, and three background anchors for each: of an image without objects it is 0
+    whatever the image, which no attack can climb. Here it is then the cross-entropy of the background summed over all
+    anchors, which is what torchvision's RetinaNet has for such an image, but for the focal weight.
     """
 
     def __init__(self, model: nn.Module, classes: int | None = None) -> None:
@@ -114,11 +115,10 @@ class SSDDetector(OneStageDetector):
 
     def image_loss(self, outputs: DetectorOutputs, target: Target) -> Tensor:
         """`SSD.compute_loss` of one image, with the matching of `SSD.forward`."""
+        if not len(target["boxes"]):
+            return -self.log_probs(outputs)[:, 0].sum()
         anchors = outputs.tensors["anchors"][0]
-        if len(target["boxes"]):
-            matched = self.model.proposal_matcher(box_iou(target["boxes"], anchors))
-        else:
-            matched = torch.full(anchors.shape[:1], -1, dtype=torch.int64, device=anchors.device)
+        matched = self.model.proposal_matcher(box_iou(target["boxes"], anchors))
         return total(self.model.compute_loss([target], _head(outputs), [anchors], [matched]))
 
     def log_probs(self, outputs: DetectorOutputs, places: Tensor | None = None) -> Tensor:
