@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from medrobust.errors import InputError
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
+from medrobust.evaluation.storage import write_whole
 from medrobust.report import wording
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.folders import without_absolute, without_folder, without_folders
@@ -92,16 +91,7 @@ def write_report(
         InputError: if the file cannot be written.
     """
     page = render(records, info, list(gallery), summarise(records, info) if summary is None else summary)
-    target = Path(path)
-    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        half.write_text(page, encoding="utf-8")
-        half.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: the report cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            half.unlink()
+    write_whole(Path(path), page.encode())
 
 
 def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
