@@ -104,7 +104,7 @@ class Sources:
     weights: dict[str, Path] = field(default_factory=dict)
     size: int = 224
     limit: int | None = None
-    fitting: Fitting = Fitting()
+    fitting: Fitting = field(default_factory=Fitting)
 
 
 GRADING, LUNG, ARTEFACTS = "grading", "lung", "artefacts"
@@ -124,9 +124,9 @@ class _Plan:
 def standard_benchmarks(sources: Sources, track: Track = iter) -> list[Benchmark]:
     """Those of the paper's benchmarks whose data are given.
 
-    A DR grader (ResNet-50) on APTOS 2019, a lung segmenter (U-Net) on axial slices of COVID-19 CT in the lung window, an
-    artefact detector (Faster R-CNN) on EAD. Models learn from four fifths of the patients (images, where patients are
-    not known) and are attacked on the others.
+    A DR grader (ResNet-50) on APTOS 2019, a lung segmenter (U-Net) on axial slices of COVID-19 CT in the lung window,
+    an artefact detector (Faster R-CNN) on EAD. Models learn from four fifths of the patients (images, where patients
+    are not known) and are attacked on the others.
 
     Raises:
         InputError: data cannot be read, weights do not fit, or are for no such benchmark.
