@@ -29,7 +29,7 @@ from medrobust.report.numbers import (
     plain,
 )
 from medrobust.report.table import PartTable, part_table, worst_of
-from medrobust.statistics import WORST_CASE, answer_metrics, compare_attacks, main_metric, summarise
+from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks, summarise
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         "norm": format_norm,
         "counted": counted,
         "metric": wording.metric_name,
+        "heading": wording.metric_heading,
     }
     environment.tests["worst"] = lambda line: line.attack == WORST_CASE
     source = resources.files("medrobust.report").joinpath("template.html.j2").read_text(encoding="utf-8")
@@ -127,8 +128,7 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         sections=sections,
         config=_config_text(info),
         words=wording,
-        main_metric=main_metric,
-        answer_metrics=answer_metrics,
+        traits_of=TASK_TRAITS,
         worst_of=worst_of,
     )
 
@@ -186,10 +186,10 @@ def _comparison(row: dict[str, object], part: PartInfo) -> Comparison:
 def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
     found = []
     for norm in table.norms:
-        for metric in answer_metrics(part.task):
+        for metric in TASK_TRAITS[part.task].curves:
             if table.clean[metric].value is None:
                 continue
-            caption = f"{wording.metric_name(metric)} against eps ({format_norm(norm)})"
+            caption = f"{wording.metric_heading(metric)} against eps ({format_norm(norm)})"
             svg = Markup(curve_svg(table, part, metric, norm))  # noqa: S704 – matplotlib escapes its text
             found.append(Figure(svg, curve_description(table, part, metric, norm), caption))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 
 import polars as pl
 
@@ -20,7 +21,7 @@ from medrobust.report.numbers import (
     plain,
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
-from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, answer_metrics, main_metric
+from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, TASK_TRAITS, answer_metrics, judgement, main_metric
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -32,11 +33,24 @@ _REASONS = (
     (r"mask|size|shape|channel", "image or mask of the wrong size or shape"),
     (r"label|class|grade|truth", "label missing or out of range"),
 )
+_METRICS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "F1": "image F1",
+    "false positives": "false positives per image",
+    "misses": "misses per image",
+}
 
 
 def metric_name(metric: str) -> str:
-    """A metric as it is written in a sentence or heading."""
-    return {"dice": "Dice", "iou": "IoU"}.get(metric, metric)
+    """A metric as it is written in a sentence."""
+    return _METRICS.get(metric, metric)
+
+
+def metric_heading(metric: str) -> str:
+    """A metric as it begins a sentence or heads a column: "Accuracy", but "mAP"."""
+    name = metric_name(metric)
+    return name if name.startswith("mAP") else name[0].upper() + name[1:]
 
 
 def budget_text(norm: str, eps: float, part: PartInfo) -> str:
@@ -134,9 +148,13 @@ def comparison_caption(table: PartTable, part: PartInfo) -> str:
     """How to read the table of paired comparisons."""
     unit = _unit(table.resampled)
     independent = "" if unit == "patient" else ", taking the images as independent"
-    metric = metric_name(main_metric(part.task))
+    traits = TASK_TRAITS[part.task]
+    instead = (
+        "" if traits.image_metric == traits.main else f" ({traits.main} is of all images together: no image has one)"
+    )
     return (
-        f"{metric[0].upper()}{metric[1:]} under the first attack minus under the second, on the same images and "
+        f"{metric_heading(traits.image_metric)}{instead} under the first attack minus under the second, on the same "
+        "images and "
         f"resamples; negative: the first is stronger. p: two-sided sign-flip test over {unit}s{independent}, not "
         "corrected for the number of rows. An attack is called stronger when p is below "
         f"{SIGNIFICANCE:g} and the interval excludes 0, with at least {counted(LEAST_CLUSTERS, unit)}. "
@@ -181,10 +199,11 @@ def interval_sentence(table: PartTable) -> str:
     return f"{images} of one patient: they say nothing about other patients."
 
 
-def no_interval_sentence(table: PartTable, part: PartInfo) -> str | None:
-    """What "[–]" means, where the table of results has one."""
-    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table))
-    lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in names)
+def no_interval_sentence(table: PartTable, part: PartInfo, without: Collection[str] = ()) -> str | None:
+    """What "[–]" means, where the table of results has one; `without` the metrics shown with no interval at all."""
+    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table, part))
+    shown = [name for name in names if name not in without]
+    lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in shown)
     if not lacking:
         return None
     return f"{NO_INTERVAL} no interval: the figure does not vary in the sample, or is undefined in most resamples."
@@ -204,13 +223,21 @@ def _reason(text: str) -> str:
 
 def success_definition(part: PartInfo) -> str:
     """What counts as an attack that succeeded."""
-    if part.task == "segmentation":
+    kind = TASK_TRAITS[part.task].answer
+    falls = "success is the share of the images right before that fall below."
+    if kind == "map":
         return (
             "An image counts as answered right while its mean Dice over the foreground classes is at least "
-            f"{format_value(part.success_dice)}; success is the share of the images right before that fall "
-            "below."
+            f"{format_value(part.success_dice)}; {falls}"
         )
-    right = "all its known labels are" if part.task == "multilabel" else "its class is"
+    if kind == "boxes":
+        judged = judgement(part)
+        return (
+            f"An image counts as answered right while its F1 is at least {judged.success_f1:g}, where the detections "
+            f"that score at least {judged.score:g} count and one that overlaps a box of its class by an IoU of at "
+            f"least {judged.iou:g} is right; {falls}"
+        )
+    right = "all its known labels are" if kind == "labels" else "its class is"
     return (
         f"An image counts as answered right when {right} predicted right; success is the share that the "
         "attack turns wrong (or to its target, when targeted) among the images answered right before."
@@ -285,6 +312,11 @@ def limits(table: PartTable, part: PartInfo) -> list[str]:
     if not any(options.get("targeted") for options in part.attacks.values()):
         found.append("All attacks were untargeted: any wrong answer counts, whatever its clinical weight.")
     found.append(success_definition(part))
+    if TASK_TRAITS[part.task].answer == "boxes":
+        found.append(
+            "The worst case takes for each image the attack that leaves the lowest F1. mAP ranks the detections of all "
+            "images together: under a single attack it can be lower than in the worst case."
+        )
     found.append(
         "Intervals tell the uncertainty from the choice of the images, not from training the model again or "
         "from the attacks' random numbers; they hold for one figure at a time, uncorrected for the number of "
@@ -310,9 +342,7 @@ def _float(value: object) -> float | None:
 
 def task_name(part: PartInfo) -> str:
     """The task as a noun to begin a sentence with."""
-    return {"ordinal": "Ordinal grading", "multilabel": "Multi-label classification"}.get(
-        part.task, part.task.capitalize()
-    )
+    return TASK_TRAITS[part.task].title
 
 
 def options_text(options: dict[str, object]) -> str:
@@ -326,6 +356,24 @@ def options_text(options: dict[str, object]) -> str:
     return plain(", ".join(chosen), 400)
 
 
-def class_metrics(table: PartTable) -> list[str]:
+def class_metrics(table: PartTable, part: PartInfo) -> list[str]:
     """The metrics of single classes, "dice: <class>"."""
-    return [metric for metric in table.clean.cells if metric.startswith("dice: ")]
+    metric = TASK_TRAITS[part.task].class_metric
+    return [name for name in table.clean.cells if metric is not None and name.startswith(f"{metric}: ")]
+
+
+def class_caption(part: PartInfo) -> str:
+    """How to read the table of single classes."""
+    if TASK_TRAITS[part.task].answer == "boxes":
+        return "Average precision, mean over IoU 0.5 to 0.95, of the classes in the truth; clean and in the worst case."
+    return "Mean over the images in which the class occurs, in the truth or in the answer; clean and in the worst case."
+
+
+def legend(part: PartInfo) -> list[str]:
+    """What the solid and the dashed lines on the images are; nothing where there are none."""
+    kind = TASK_TRAITS[part.task].answer
+    if kind == "map":
+        return ["border of the truth (solid)", "border of the prediction (dashed)"]
+    if kind == "boxes":
+        return ["box of the truth (solid)", f"detection that scores at least {judgement(part).score:g} (dashed)"]
+    return []

@@ -51,14 +51,12 @@ def judgement(part: PartInfo) -> Judgement:
     return Judgement(**{name: float(options[name]) for name in ("score", "iou", "success_f1") if name in options})
 
 
-def detection_metrics(
-    condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int
-) -> Iterator[Metric]:
+def detection_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     """Those of a condition whose rows belong to the clusters `codes` (n,), `count` in all."""
     rows, when = condition.rows, condition.when
     truth, found = _boxes(rows, when)
     table = AveragePrecision.ranked(truth, found, codes, count)
-    values = _estimates(truth, found, len(rows))
+    values = coco_estimates(truth, found, len(rows))
     everyone = np.full(len(rows), bool(table.labels))
     for name, row in ((_MAIN, AveragePrecision.OVER_ALL), (_AT_HALF, AveragePrecision.AT_HALF)):
         statistic = TableStatistic((table,), partial(_mean_precision, row=row))
@@ -77,7 +75,8 @@ def drop_of_precision(condition: Condition, codes: NDArray[np.int64], count: int
     if not len(truth):
         return Metric(f"drop of {_MAIN}", None, used, None)
     clean, robust = (
-        np.mean(_estimates(truth, found, len(condition.rows))[AveragePrecision.OVER_ALL]) for found in (before, after)
+        np.mean(coco_estimates(truth, found, len(condition.rows))[AveragePrecision.OVER_ALL])
+        for found in (before, after)
     )
     return Metric(f"drop of {_MAIN}", number(float(clean - robust)), used, TableStatistic(tables, _precision_drop))
 
@@ -111,7 +110,7 @@ def _precision_drop(before: NDArray[np.float64], after: NDArray[np.float64]) -> 
     return _mean_precision(before, AveragePrecision.OVER_ALL) - _mean_precision(after, AveragePrecision.OVER_ALL)
 
 
-def _estimates(truth: Boxes, found: Boxes, images: int) -> NDArray[np.float64]:
+def coco_estimates(truth: Boxes, found: Boxes, images: int) -> NDArray[np.float64]:
     """faster-coco-eval's average precision of the classes in the truth, `(2, classes)`: over all IoU, and at 0.5."""
     from faster_coco_eval import COCO, COCOeval_faster
 

@@ -1,8 +1,9 @@
 """Which detections match the truth: COCO's rule, once an image, at each of its ten thresholds of overlap.
 
-Lin et al., Microsoft COCO, arXiv 1405.0312, as `pycocotools` does it (area "all", no crowds): within image and class the
-detections choose in the order of their scores, ties in the order in which they come, the first 100 alone; each takes,
-of the boxes of the truth that are still free and overlap it enough, the one that it overlaps most, the last of equals.
+Lin et al., Microsoft COCO, arXiv 1405.0312, as `pycocotools` does it (area "all", no crowds): within image and class
+the detections choose in the order of their scores, ties in the order in which they come, the first 100 alone; each
+takes, of the boxes of the truth that are still free and overlap it enough, the one that it overlaps most, the last of
+equals.
 """
 
 from __future__ import annotations

@@ -121,10 +121,10 @@ def bootstrap(statistics: Sequence[Statistic], count: int, resamples: int, seed:
                 values[:, place] = statistic.of(totals[:, column : column + width])
                 column += width
             elif isinstance(statistic, TableStatistic):
-                for table in statistic.tables:
-                    if table not in known:
-                        known[table] = table.draws(transposed)
-                values[:, place] = statistic.of(*(known[table] for table in statistic.tables))
+                for shared in statistic.tables:
+                    if shared not in known:
+                        known[shared] = shared.draws(transposed)
+                values[:, place] = statistic.of(*(known[shared] for shared in statistic.tables))
             else:
                 values[:, place] = statistic.draws(transposed)
         chunks.append(values)
