@@ -10,6 +10,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from medrobust.statistics.average_precision import RECALLS, AveragePrecision, mean_over_classes
 from medrobust.statistics.detection_metrics import coco_estimates
 from medrobust.statistics.matching import THRESHOLDS, Boxes, matches, ranked
+from medrobust.statistics.resampling import multiplicities, percentile_interval
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 ELSEWHERE = (50.0, 50.0, 60.0, 60.0)
@@ -183,3 +184,35 @@ def test_a_thousand_resamples_take_a_moment():
     started = time.perf_counter()
     AveragePrecision.ranked(truth, found, np.arange(500), 500).draws(weights)
     assert time.perf_counter() - started < 3  # 0.6 s on an idle core
+
+
+def sampled(images: int, rng: np.random.Generator) -> AveragePrecision:
+    """Images that are more or less hard, two objects each on average and as many wrong detections."""
+    hard = rng.gamma(2, 1.5, images)
+    objects, answers = [], []
+    for image in range(images):
+        for _ in range(rng.poisson(2)):
+            label, corners = int(rng.integers(3)), anywhere(rng)
+            objects.append((image, label, tuple(corners)))
+            if rng.random() < 0.9:
+                near = corners + rng.normal(0, 1 + hard[image], 4)
+                answers.append((image, label, tuple(near), rng.beta(6, 2 + hard[image] / 2)))
+        answers += [(image, int(rng.integers(3)), tuple(anywhere(rng)), rng.beta(3, 5)) for _ in range(rng.poisson(2))]
+    return AveragePrecision.ranked(boxes(*objects), boxes(*answers), np.arange(images), images)
+
+
+def anywhere(rng: np.random.Generator) -> np.ndarray:
+    corner = rng.uniform(0, 200, 2)
+    return np.concatenate([corner, corner + rng.uniform(20, 80, 2)])
+
+
+@pytest.mark.slow
+def test_intervals_of_thirty_images_cover_less_than_they_say():
+    rng, tries, covered = np.random.default_rng(0), 200, 0
+    whole = sampled(8000, rng).draws(np.ones((8000, 1), np.float32))[0].mean()
+    for seed in range(tries):
+        table = sampled(30, rng)
+        (weights,) = multiplicities(30, 400, seed)
+        low, high = percentile_interval(mean_over_classes(table.draws(np.ascontiguousarray(weights.T))[0]), 0.95)
+        covered += low <= whole <= high
+    assert 0.75 < covered / tries < 0.9

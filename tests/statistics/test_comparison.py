@@ -14,7 +14,7 @@ from synthetic_run import (
 )
 
 from medrobust.errors import InputError
-from medrobust.report.wording import stronger_of
+from medrobust.report.verdicts import stronger_of
 from medrobust.statistics import compare_attacks
 from medrobust.statistics.comparison import sign_flip_test
 from medrobust.statistics.resampling import Clusters

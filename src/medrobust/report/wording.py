@@ -11,17 +11,18 @@ import polars as pl
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.numbers import (
     NO_INTERVAL,
+    as_float,
     counted,
     format_eps,
-    format_interval,
     format_norm,
-    format_p_value,
     format_value,
     listed,
+    metric_name,
     plain,
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
-from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, TASK_TRAITS, answer_metrics, judgement, main_metric
+from medrobust.report.verdicts import verdict
+from medrobust.statistics import TASK_TRAITS, answer_metrics, judgement, main_metric
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -33,24 +34,6 @@ _REASONS = (
     (r"mask|size|shape|channel", "image or mask of the wrong size or shape"),
     (r"label|class|grade|truth", "label missing or out of range"),
 )
-_METRICS = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "F1": "image F1",
-    "false positives": "false positives per image",
-    "misses": "misses per image",
-}
-
-
-def metric_name(metric: str) -> str:
-    """A metric as it is written in a sentence."""
-    return _METRICS.get(metric, metric)
-
-
-def metric_heading(metric: str) -> str:
-    """A metric as it begins a sentence or heads a column: "Accuracy", but "mAP"."""
-    name = metric_name(metric)
-    return name if name.startswith("mAP") else name[0].upper() + name[1:]
 
 
 def budget_text(norm: str, eps: float, part: PartInfo) -> str:
@@ -95,86 +78,6 @@ def _smia_clause(comparisons: list[pl.DataFrame], line: Line) -> str:
             if (row["norm"], row["eps"]) == (line.norm, line.eps):
                 return f"; {verdict(row)}"
     return ""
-
-
-def verdict(row: dict[str, object]) -> str:
-    """What a paired comparison (a row of `compare_attacks`) shows, and that nothing is shown when so."""
-    first, second = (plain(str(row[key]), 24) for key in ("first", "second"))
-    size = f"{metric_name(str(row['metric']))} under {first} minus under {second} {difference_text(row)}"
-    told = f"({size}, {p_value_text(row)}, paired{_independence(row)})"
-    if _too_few(row):
-        return f"{_too_few(row)} whether {first} or {second} is the stronger {told}"
-    stronger = stronger_of(row)
-    if stronger is None:
-        return f"between {first} and {second} no difference is shown {told}"
-    names = (first, second) if stronger == row["first"] else (second, first)
-    return f"{names[0]} is stronger than {names[1]} {told}"
-
-
-def short_verdict(row: dict[str, object]) -> str:
-    """The verdict of a paired comparison in a table's cell."""
-    if _too_few(row):
-        return _too_few(row)
-    stronger = stronger_of(row)
-    return "no difference shown" if stronger is None else f"{plain(stronger, 24)} is stronger"
-
-
-def stronger_of(row: dict[str, object]) -> str | None:
-    """The label of the attack that a paired comparison shows to be stronger, or None.
-
-    Both must say so: the exact test, and the interval where there is one (differences that are all alike have none).
-    """
-    difference, low, high, p_value = (_float(row[key]) for key in ("difference", "low", "high", "p_value"))
-    if _too_few(row) or not difference or p_value is None or p_value >= SIGNIFICANCE:
-        return None
-    if low is not None and high is not None and low <= 0 <= high:
-        return None
-    return str(row["first"] if difference < 0 else row["second"])
-
-
-def difference_text(row: dict[str, object]) -> str:
-    """The difference of a paired comparison with its interval: "−0.045 [−0.093, −0.004]"."""
-    difference, low, high = (_float(row[key]) for key in ("difference", "low", "high"))
-    interval = format_interval(low, high, 3) or (NO_INTERVAL if difference is not None else "")
-    return f"{format_value(difference, 3)} {interval}".strip()
-
-
-def p_value_text(row: dict[str, object]) -> str:
-    """The p-value of a paired comparison: "p = 0.03"."""
-    return format_p_value(_float(row["p_value"]) or 0.0)
-
-
-def comparison_caption(table: PartTable, part: PartInfo) -> str:
-    """How to read the table of paired comparisons."""
-    unit = _unit(table.resampled)
-    independent = "" if unit == "patient" else ", taking the images as independent"
-    traits = TASK_TRAITS[part.task]
-    instead = (
-        "" if traits.image_metric == traits.main else f" ({traits.main} is of all images together: no image has one)"
-    )
-    return (
-        f"{metric_heading(traits.image_metric)}{instead} under the first attack minus under the second, on the same "
-        "images and "
-        f"resamples; negative: the first is stronger. p: two-sided sign-flip test over {unit}s{independent}, not "
-        "corrected for the number of rows. An attack is called stronger when p is below "
-        f"{SIGNIFICANCE:g} and the interval excludes 0, with at least {counted(LEAST_CLUSTERS, unit)}. "
-        f"{NO_INTERVAL}: the differences do not vary. “No difference shown” does not mean that the attacks are equal."
-    )
-
-
-def _unit(resampled: object) -> str:
-    return "patient" if resampled == "patients" else "image"
-
-
-def _too_few(row: dict[str, object]) -> str:
-    """Words for a comparison over too few clusters to show anything; "" when there are enough."""
-    clusters = _float(row["clusters"]) or 0
-    return "" if clusters >= LEAST_CLUSTERS else f"too few {_unit(row['resampled'])}s to tell"
-
-
-def _independence(row: dict[str, object]) -> str:
-    """What a test over images takes for granted, neighbouring slices being alike."""
-    return "" if _unit(row["resampled"]) == "patient" else ", taking the images as independent"
 
 
 def sample_sentence(table: PartTable, part: PartInfo) -> str:
@@ -273,7 +176,7 @@ def threat_model(table: PartTable, part: PartInfo) -> list[str]:
 def _bounds(part: PartInfo) -> tuple[float, float]:
     """What an attacked image stays within: the model's bounds, or the data's in a run that did not keep those."""
     kept = part.victim.get("bounds")
-    low, high = map(_float, kept) if isinstance(kept, list | tuple) and len(kept) == 2 else (None, None)
+    low, high = map(as_float, kept) if isinstance(kept, list | tuple) and len(kept) == 2 else (None, None)
     return part.dataset.bounds if low is None or high is None else (low, high)
 
 
@@ -291,7 +194,7 @@ def preprocessing(part: PartInfo) -> str | None:
 
 def _per_channel(value: object) -> str:
     values = value if isinstance(value, list | tuple) else [value]
-    return ", ".join(f"{figure:.6g}" for figure in map(_float, values) if figure is not None)
+    return ", ".join(f"{figure:.6g}" for figure in map(as_float, values) if figure is not None)
 
 
 def limits(table: PartTable, part: PartInfo) -> list[str]:
@@ -317,6 +220,10 @@ def limits(table: PartTable, part: PartInfo) -> list[str]:
             "The worst case takes for each image the attack that leaves the lowest F1. mAP ranks the detections of all "
             "images together: under a single attack it can be lower than in the worst case."
         )
+        found.append(
+            "The mAP of few images is too high on average and its intervals are too narrow: in a simulation, 95 % "
+            "intervals held the true figure in 83 % of the cases with 30 images, 87 % with 100 and 92 % with 300."
+        )
     found.append(
         "Intervals tell the uncertainty from the choice of the images, not from training the model again or "
         "from the attacks' random numbers; they hold for one figure at a time, uncorrected for the number of "
@@ -334,10 +241,6 @@ def limits(table: PartTable, part: PartInfo) -> list[str]:
 def attack_name(label: str, part: PartInfo) -> str:
     """The catalogue name of the attack behind a label, in lower case."""
     return str(part.attacks.get(label, {}).get("attack", label)).lower()
-
-
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, float | int) else None
 
 
 def task_name(part: PartInfo) -> str:

@@ -5,7 +5,8 @@ COCO's measure (arXiv 1405.0312, `pycocotools`): of a class and a threshold of o
 that occur in the truth, the mean AP. Images drawn twice are a second time in the sample, with all their boxes.
 
 Detections of equal score count in the order of the images, as in `pycocotools`, the copies of an image beside each
-other.
+other. With few images mAP is too high on average, and a resample's higher still: 95 % percentile intervals cover about
+83 % at 30 images, 87 % at 100, 92 % at 300 (simulated; the tests repeat the first).
 """
 
 from __future__ import annotations

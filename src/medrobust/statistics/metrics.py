@@ -29,6 +29,7 @@ from medrobust.statistics.metric import Metric, class_name, floats, mean_metric,
 from medrobust.statistics.sums import mean, quadratic_kappa
 from medrobust.statistics.task_traits import TASK_TRAITS, answer_metrics
 
+_KAPPA = "quadratic-weighted kappa"
 CHANGE_METRICS = ("linf", "l2", "psnr", "ssim")
 
 
@@ -105,9 +106,9 @@ def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     # two classes ask one question; with more, each asks "this one or another?"
     asked = [1] if classes == 2 else range(classes)
     yield _auroc([(scores[:, k], truth == k, everyone) for k in asked] if scores is not None else [], codes)
-    if part.task == "ordinal":
+    if _KAPPA in answer_metrics(part.task):
         kappa = number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
-        yield Metric("quadratic-weighted kappa", kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
+        yield Metric(_KAPPA, kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
 
 
 def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
