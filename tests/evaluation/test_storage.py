@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from synthetic_run import detection_run
 
 import medrobust as mr
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
-from medrobust.evaluation import check_output_folder
+from medrobust.evaluation import StoredRun, check_output_folder, save_run
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,17 @@ def test_a_report_is_rebuilt_from_the_records_alone(run, tmp_path):
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "run" / "report.html").read_bytes()
     (tmp_path / "run" / "gallery.safetensors").unlink()
     assert mr.load_run(tmp_path / "run").gallery == []
+
+
+def test_boxes_come_back_as_they_were(tmp_path):
+    made = detection_run()
+    save_run(StoredRun(made.records, made.info, made.gallery), tmp_path / "run")
+    loaded = mr.load_run(tmp_path / "run")
+    assert_frame_equal(loaded.records, made.records)
+    none = loaded.records.filter(pl.col("truth").list.len() == 0)
+    assert len(none) == 6 * 9
+    assert none["truth_boxes"].to_list() == [[]] * len(none)
+    assert loaded.info.parts["organs"].victim["task_options"]["score"] == 0.5
 
 
 def test_does_not_touch_another_run(run, tmp_path):
