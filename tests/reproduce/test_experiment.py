@@ -1,4 +1,4 @@
-"""The paper's experiment, on three tiny tasks: tables that are the runs' own figures, and words that follow from them."""
+"""The paper's experiment on three tiny tasks: tables are the runs' own figures, and the words follow from them."""
 
 from __future__ import annotations
 
