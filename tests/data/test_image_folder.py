@@ -131,7 +131,7 @@ def test_opening_decodes_one_image(folder: Path, monkeypatch: pytest.MonkeyPatch
     open_dataset(folder)
     assert len(read) == 1
     open_dataset(folder, DataOptions(channels=3))
-    assert len(read) == 1
+    assert len(read) == 2
 
 
 def test_fingerprint_follows_content_not_place(folder: Path, tmp_path: Path, write_image: WriteImage) -> None:
