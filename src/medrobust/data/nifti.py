@@ -116,7 +116,8 @@ def read_mask(path: Path, max_voxels: int | None = None) -> Tensor:
 
 def outline(path: Path, max_voxels: int | None = None) -> Outline:
     """Shape and planes, from the header alone; raises `BadSampleError` as `read` does of the header."""
-    image, shape = _open(path, max_voxels)
+    image, shape = _open(path)
+    _check_size(path, shape, max_voxels)
     if len(shape) != 3:
         return Outline(shape)
     from nibabel.orientations import io_orientation
@@ -129,7 +130,7 @@ def outline(path: Path, max_voxels: int | None = None) -> Outline:
 
 def check_mask(image: Path, mask: Path) -> None:
     """Raise `BadSampleError` when the affines of an image and its mask differ by more than `SAME_AFFINE`."""
-    ours, theirs = (np.asarray(_open(path, None, limited=False)[0].affine, np.float64) for path in (image, mask))
+    ours, theirs = (np.asarray(_open(path)[0].affine, np.float64) for path in (image, mask))
     differences = np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
     if differences.max() > SAME_AFFINE:
         row, column = np.unravel_index(differences.argmax(), differences.shape)
@@ -150,11 +151,11 @@ def write(source: Path, pixels: Tensor, target: Path, *, deidentify: bool) -> No
         BadSampleError: the source cannot be read.
         InputError: the pixels are not of its shape, not finite, or do not fit into its dtype.
     """
+    shape = _open(source)[1]
+    if tuple(pixels.shape) != (1, *shape):
+        raise InputError(f"{printable(source)} holds {(1, *shape)}, not {tuple(pixels.shape)}: cannot be replaced")
     volume = _load(source, pixels.numel())
-    wanted = pixels.detach().cpu().numpy()
-    if wanted.shape != (1, *volume.stored.shape):
-        raise InputError(f"{printable(source)} holds {volume.stored.shape}, not {wanted.shape[1:]}: cannot be replaced")
-    stored = _replaced(volume, wanted[0])
+    stored = _replaced(volume, pixels[0].detach().cpu().numpy())
     changed = bool((stored != volume.stored).any())
     content = _head(volume, changed, deidentify) + stored.tobytes()
     part = target.with_name(f".{target.name}.part")
@@ -166,13 +167,14 @@ def write(source: Path, pixels: Tensor, target: Path, *, deidentify: bool) -> No
 
 
 def _load(path: Path, max_voxels: int | None) -> _Volume:
-    image, shape = _open(path, max_voxels)
+    image, shape = _open(path)
+    _check_size(path, shape, max_voxels)
     with _faults_told(path):
         stored = np.asarray(image.dataobj.get_unscaled()).reshape(shape[::-1], order="F").T
     return _Volume(path, image, stored)
 
 
-def _open(path: Path, max_voxels: int | None, *, limited: bool = True) -> tuple[Any, tuple[int, ...]]:
+def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
     """The file by its header, and its shape in our order."""
     import nibabel
     from nibabel.imageglobals import LoggingOutputSuppressor
@@ -184,17 +186,21 @@ def _open(path: Path, max_voxels: int | None, *, limited: bool = True) -> tuple[
     shape = tuple(int(length) for length in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    size = " × ".join(map(str, shape))
+    size = _size(shape)
     if len(shape) > 3:
         raise _bad(path, f"holds a series of volumes ({size})", "save each as a file of its own")
     if len(shape) < 2 or min(shape) < 1:
         raise _bad(path, f"holds no image ({size or 'no axes'})", "replace it")
-    limit = MAX_VOXELS if max_voxels is None else max_voxels
-    if limited and math.prod(shape) > limit:
-        raise _bad(path, f"is too large ({size}, more than {limit} voxels)", "cut it up, or set max_pixels")
     if image.get_data_dtype().kind not in "iuf":
         raise _bad(path, f"has values of type {image.header.get_value_label('datatype')}", "save one number a voxel")
     return image, shape[::-1]
+
+
+def _check_size(path: Path, shape: tuple[int, ...], max_voxels: int | None) -> None:
+    limit = MAX_VOXELS if max_voxels is None else max_voxels
+    if math.prod(shape) > limit:
+        size = _size(shape[::-1])
+        raise _bad(path, f"is too large ({size}, more than {limit} voxels)", "cut it up, or set max_pixels")
 
 
 @contextmanager
@@ -274,6 +280,10 @@ def _head(volume: _Volume, changed: bool, deidentify: bool) -> bytes:
 def _put(head: bytearray, field: Any, text: bytes) -> None:
     dtype, place = field[:2]
     head[place : place + dtype.itemsize] = text.ljust(dtype.itemsize, b"\0")
+
+
+def _size(lengths: tuple[int, ...]) -> str:
+    return " × ".join(map(str, lengths))
 
 
 def _bad(path: Path, fault: str, remedy: str) -> BadSampleError:
