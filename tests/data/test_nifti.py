@@ -128,7 +128,9 @@ class TestBadFiles:
     def test_truncated(self, tmp_path, name, kept):
         path = save(tmp_path / name, ct((20, 20, 20)))
         path.write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(BadSampleError, match=rf"{name} cannot be read as NIfTI \(.+\): replace it") as told:
+        with pytest.raises(
+            BadSampleError, match=rf"{name} (cannot be read as NIfTI|is cut short) \(.+\): replace it"
+        ) as told:
             read_stored(path)
         assert "\n" not in str(told.value)
 
@@ -138,6 +140,14 @@ class TestBadFiles:
         for name in ("a.nii.gz", "b.nii", "none.nii"):
             with pytest.raises(BadSampleError, match=rf"{name} (cannot be read as NIfTI|does not exist)"):
                 read_stored(tmp_path / name)
+
+    def test_a_wrong_checksum(self, tmp_path):
+        path = save(tmp_path / "a.nii.gz", ct())
+        content = bytearray(path.read_bytes())
+        content[-8] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(BadSampleError, match=r"cannot be read as NIfTI \(CRC check failed"):
+            read_stored(path)
 
     def test_damaged_gzip_and_header(self, tmp_path):
         path = save(tmp_path / "a.nii.gz", ct((20, 20, 20)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,10 +38,11 @@ _MILLIMETRES = {1: 1000.0, 3: 0.001}  # in a metre and a micron, by the spatial 
 
 @dataclass(frozen=True)
 class _Volume:
-    """A file with its values as stored: `(D, H, W)` or `(H, W)` of the file's dtype."""
+    """A file with its values as stored, `(D, H, W)` or `(H, W)` of the file's dtype, and the bytes before them."""
 
     path: Path
     image: Any
+    head: bytes
     stored: Array
 
     @property
@@ -169,9 +169,15 @@ def write(source: Path, pixels: Tensor, target: Path, *, deidentify: bool) -> No
 def _load(path: Path, max_voxels: int | None) -> _Volume:
     image, shape = _open(path)
     _check_size(path, shape, max_voxels)
-    with _faults_told(path):
-        stored = np.asarray(image.dataobj.get_unscaled()).reshape(shape[::-1], order="F").T
-    return _Volume(path, image, stored)
+    dtype, offset = image.get_data_dtype(), int(image.dataobj.offset)
+    length = math.prod(shape) * dtype.itemsize
+    # not by nibabel, which fills the memory that the header asks for before it sees that a file is short
+    with _faults_told(path), (gzip.open if suffix(path) == ".nii.gz" else open)(path, "rb") as file:
+        head, content = file.read(offset), file.read(length)
+        file.read(1)  # the end of a gzip holds its checksum
+    if len(content) < length:
+        raise _bad(path, f"is cut short ({len(content)} of {length} bytes)", "replace it")
+    return _Volume(path, image, head, np.frombuffer(content, dtype).reshape(shape))
 
 
 def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
@@ -257,10 +263,7 @@ def _replaced(volume: _Volume, wanted: npt.NDArray[np.float32]) -> Array:
 
 def _head(volume: _Volume, changed: bool, deidentify: bool) -> bytes:
     """All that lies before the voxels, with its texts as they may be told."""
-    header, offset = volume.image.header, int(volume.image.dataobj.offset)
-    opener = gzip.open if suffix(volume.path) == ".nii.gz" else open
-    with opener(os.fspath(volume.path), "rb") as file:
-        head = bytearray(file.read(offset))
+    header, head = volume.image.header, bytearray(volume.head)
     fields = header.structarr.dtype.fields
     description = header["descrip"].item()
     if deidentify:
