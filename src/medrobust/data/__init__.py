@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 EMBEDDED = "embedded:"
+# options of every format whose images are files of their own
+_OF_FILES = frozenset({"unit", "bounds", "max_pixels", "slices", "slices_with_truth"})
 
 
 @dataclass(frozen=True)
@@ -61,28 +63,28 @@ FORMATS: dict[str, Format] = {
         "a folder with the folders images/ and masks/",
         image_masks.detect,
         image_masks.open_image_masks,
-        frozenset({"image_folder", "mask_folder", "mask_suffix", "ignore_index"}),
+        _OF_FILES | {"image_folder", "mask_folder", "mask_suffix", "ignore_index"},
     ),
     "csv_table": Format(
         "a CSV file of labels (or a folder with one) beside a folder of images, e.g. APTOS 2019",
         csv_table.detect,
         csv_table.open_csv_table,
-        frozenset(
-            {
-                "table",
-                "image_column",
-                "label_column",
-                "patient_column",
-                "split_column",
-                "image_folder",
-                "ignore_index",
-            }
-        ),
+        _OF_FILES
+        | {
+            "table",
+            "image_column",
+            "label_column",
+            "patient_column",
+            "split_column",
+            "image_folder",
+            "ignore_index",
+        },
     ),
     "image_folder": Format(
         "a folder with a folder of images for each class",
         image_folder.detect,
         image_folder.open_image_folder,
+        _OF_FILES,
     ),
 }
 

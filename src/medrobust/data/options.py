@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
+from medrobust.checks import boolean
 from medrobust.data.dataset import TaskName
 from medrobust.errors import InputError, unknown
 
 Item = TypeVar("Item")
+Unit = Literal["HU", "stored"]
+Plane = Literal["axial", "coronal", "sagittal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,13 @@ class DataOptions:
             (e.g. 255) that is unknown and does not count.
         skip_bad: leave what is wrong with one sample (no image file, no mask, an impossible label) to the
             moment when it is read, as a `BadSampleError`, instead of raising it at opening.
+        unit: what the values of files are that do not say it themselves, as NIfTI: "HU" or "stored"; a guess from the
+            first image when None.
+        bounds: lowest and highest value of an image, for files that are not in [0, 1]: those of 12-bit CT for "HU", the
+            least and greatest values found for "stored" when None.
+        max_pixels: refuse files with more pixels (voxels); 2^26 for 2-D pictures, 2^30 for volumes when None.
+        slices: read every slice of volumes in this plane as an image of its own.
+        slices_with_truth: leave out slices whose mask holds the background alone.
         table: csv_table: the CSV file in the folder.
         image_column: csv_table: the column with the image's file name, with or without its suffix.
         label_column: csv_table: the column with the class, or several columns of 0/1 for multi-label.
@@ -50,6 +61,11 @@ class DataOptions:
     channels: int | None = None
     ignore_index: int | None = None
     skip_bad: bool = False
+    unit: Unit | None = None
+    bounds: tuple[float, float] | None = None
+    max_pixels: int | None = None
+    slices: Plane | None = None
+    slices_with_truth: bool = False
     table: str | None = None
     image_column: str | None = None
     label_column: str | tuple[str, ...] | None = None
@@ -61,7 +77,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Check every value, and make tuples of lists (as YAML gives them)."""
-        for name in ("classes", "resize", "label_column"):
+        for name in ("classes", "resize", "label_column", "bounds"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
@@ -75,6 +91,7 @@ class DataOptions:
         if self.channels not in (None, 1, 3):
             raise _wrong("channels", self.channels, "1 or 3")
         self._check_ignore_index()
+        self._check_reading_of_volumes()
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -103,6 +120,19 @@ class DataOptions:
         sides = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
         if self.resize is not None and (len(sides) != 2 or not all(map(_is_count, sides))):
             raise _wrong("resize", self.resize, "a side in pixels, or (height, width)")
+
+    def _check_reading_of_volumes(self) -> None:
+        for name, words in (("unit", get_args(Unit)), ("slices", get_args(Plane))):
+            value = getattr(self, name)
+            if value is not None and value not in words:
+                raise _wrong(name, value, f"one of {', '.join(words)}")
+        if self.bounds is not None and not _are_bounds(self.bounds):
+            raise _wrong("bounds", self.bounds, "two finite numbers, the lower one first")
+        if self.max_pixels is not None and not _is_count(self.max_pixels):
+            raise _wrong("max_pixels", self.max_pixels, "a whole number, 1 or more")
+        boolean("slices_with_truth", self.slices_with_truth)
+        if self.slices_with_truth and self.slices is None:
+            raise InputError("slices_with_truth leaves out slices of volumes: set slices too")
 
     def _check_ignore_index(self) -> None:
         value = self.ignore_index
@@ -147,6 +177,13 @@ def _is_text(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_bounds(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in value)
+    return numbers and value[0] < value[1]
 
 
 def _wrong(option: str, value: object, wanted: str) -> InputError:

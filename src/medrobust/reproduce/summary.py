@@ -8,9 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from medrobust.evaluation.storage import write_whole
-from medrobust.report.numbers import counted, format_eps, format_interval, format_value, listed
+from medrobust.report.numbers import counted, format_eps, format_interval, format_value, listed, metric_name
 from medrobust.report.verdicts import stronger_of
-from medrobust.report.wording import metric_name
 from medrobust.reproduce.experiment import REFERENCE, Outcome
 from medrobust.statistics import CLEAN, WORST_CASE, answer_metrics
 from medrobust.statistics.spread import IMAGES, MEAN, RUNS, TASKS
@@ -97,8 +96,8 @@ def _how(outcome: Outcome) -> str:
     return (
         f"{counted(len(outcome.runs), 'run')}, {seeds}. Figures are over all runs; in brackets 95 % bootstrap "
         "intervals over images (patients, where they are known), runs and tasks held fixed, not corrected for their "
-        "number. The effect on an image is the drop of its being right (0 or 1), its Dice or its F1; over tasks, as a share of the "
-        "clean value."
+        "number. The effect on an image is the drop of its being right (0 or 1), its Dice or its F1; over tasks, as a "
+        "share of the clean value."
     )
 
 

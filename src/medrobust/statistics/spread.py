@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
-from medrobust.statistics.metrics import main_values
+from medrobust.statistics.metrics import image_values
 from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
 
 Effects = NDArray[np.float64]
@@ -103,9 +103,9 @@ def _task(runs: Sequence[tuple[pl.DataFrame, RunInfo]], part: str, labels: list[
         if not indices or any(other != indices for other in places):
             raise InputError(f"{part}: the runs do not hold the same images under every attack at eps {eps:g}")
         whole, patients = info.parts[part], frames[0]["patient"]
-        clean = main_values(frames[0], whole, "before")
+        clean = image_values(frames[0], whole, "before")
         before.append(clean)
-        effects.append([clean - main_values(frame, whole, "after") for frame in frames])
+        effects.append([clean - image_values(frame, whole, "after") for frame in frames])
     measured = np.isfinite(np.array(effects)).all((0, 1))
     clusters = clusters_of(patients.filter(pl.Series(measured)))
     drops = np.array(effects)[..., measured].swapaxes(0, 1)
