@@ -16,6 +16,7 @@ from medrobust.data.dataset import pad_boxes
 from medrobust.detectors import Detector, DetectorOutputs, detector_of
 from medrobust.detectors.sampling import FreshSampler
 from medrobust.errors import InputError
+from medrobust.model_state import in_use
 
 TRUTHS = [
     torch.tensor([[5.0, 8, 30, 40, 0], [20, 4, 50, 26, 2], [33, 30, 60, 60, 1]]),
@@ -215,6 +216,18 @@ def test_scores_are_probabilities_and_the_same_for_the_same_image(family, model)
     assert torch.equal(detector.log_probs(again, None), scores)
     other = detector.forward(pictures(2) * 0.9)
     assert not torch.equal(detector.log_probs(other, places), scores)
+
+
+def test_another_layout_and_half_precision(model):
+    detector, truth = detector_of(model), pad_boxes(TRUTHS)
+    expected = detector.loss(detector.forward(pictures()), truth)
+    with in_use(model, channels_last=True):
+        outputs = detector.forward(pictures().contiguous(memory_format=torch.channels_last))
+        torch.testing.assert_close(detector.loss(outputs, truth), expected, rtol=1e-5, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = detector.forward(pictures())
+        torch.testing.assert_close(detector.loss(outputs, truth).float(), expected, rtol=0.1, atol=0.1)
+        assert detector.log_probs(outputs, detector.places(outputs)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("family", ["retinanet", "ssd", "faster_rcnn"])

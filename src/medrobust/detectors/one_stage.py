@@ -18,6 +18,7 @@ from medrobust.detectors.torchvision_family import (
     Target,
     TorchvisionDetector,
     anchors_of,
+    at_least_single,
     columns_of,
     resized_size,
     total,
@@ -72,7 +73,7 @@ class SigmoidDetector(OneStageDetector):
 
         They are those of the class scores alone: FCOS's centre-ness, which ranks its detections, is left out.
         """
-        logits = outputs.tensors["cls_logits"][..., self.offset :].flatten(1)
+        logits = at_least_single(outputs.tensors["cls_logits"][..., self.offset :].flatten(1))
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], 1)
 
     def find(self, outputs: DetectorOutputs) -> list[Target]:
@@ -123,7 +124,7 @@ class SSDDetector(OneStageDetector):
 
     def log_probs(self, outputs: DetectorOutputs, places: Tensor | None = None) -> Tensor:
         """Log-probabilities `(B, K + 1, A)` of the background and the classes, at every anchor."""
-        return outputs.tensors["cls_logits"].log_softmax(-1).transpose(1, 2)
+        return at_least_single(outputs.tensors["cls_logits"]).log_softmax(-1).transpose(1, 2)
 
     def find(self, outputs: DetectorOutputs) -> list[Target]:
         """What `postprocess_detections` finds."""

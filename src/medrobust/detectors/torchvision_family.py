@@ -89,9 +89,9 @@ class TorchvisionDetector(ABC):
 
     def targets(self, outputs: DetectorOutputs, truth: Tensor) -> list[Target]:
         """Boxes in resized pixels and torchvision's labels of each image, from truth `(B, N, 5)`."""
-        anchors = outputs.tensors["anchors"]
-        truth = truth.to(anchors)
-        return [self._target(rows[rows[:, 4] >= 0], resized_size(outputs), outputs.image_size) for rows in truth]
+        anchors, resized = outputs.tensors["anchors"], resized_size(outputs)
+        truth = truth.to(anchors.device, at_least_single(anchors).dtype)
+        return [self._target(rows[rows[:, 4] >= 0], resized, outputs.image_size) for rows in truth]
 
     def _target(self, rows: Tensor, resized: Size, image_size: Size) -> Target:
         return {
@@ -130,6 +130,11 @@ def columns_of(model: nn.Module, path: str) -> int:
     if not isinstance(part, int):
         raise InputError(f"{type(model).__name__} does not tell its number of classes: set model.{path}")
     return part
+
+
+def at_least_single(tensor: Tensor) -> Tensor:
+    """The same in float32 where autocast has left half precision, too coarse for corners and divergences."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def total(losses: Mapping[str, Tensor]) -> Tensor:

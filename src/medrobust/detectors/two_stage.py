@@ -20,6 +20,7 @@ from medrobust.detectors.torchvision_family import (
     Target,
     TorchvisionDetector,
     anchors_of,
+    at_least_single,
     columns_of,
     resized_size,
 )
@@ -102,7 +103,7 @@ class FasterRCNNDetector(TorchvisionDetector):
         places = self.places(outputs) if places is None else places
         with in_use(self.model, channels_last=False):
             logits, _ = self._second_stage(outputs, list(places))
-        return torch.stack(logits).log_softmax(-1).transpose(1, 2)
+        return at_least_single(torch.stack(logits)).log_softmax(-1).transpose(1, 2)
 
     def find(self, outputs: DetectorOutputs) -> list[Target]:
         """What `postprocess_detections` finds at the proposals."""
