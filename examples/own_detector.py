@@ -4,7 +4,7 @@
 
 `SmallDETR` (after Carion et al., arXiv 2005.12872) is an ordinary module that has the methods of
 `medrobust.detectors.Detector` besides: that is all that medrobust needs of it. Trained here for half a minute on drawn
-squares and discs, it is then shown images that ten signed gradient steps have changed.
+squares and discs, it is then attacked.
 """
 
 import torch
@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou, generalized_box_iou
 
-from medrobust.data.dataset import pad_boxes
-from medrobust.detectors import Detections, DetectorOutputs, detector_of
+import medrobust as mr
+from medrobust.detectors import Detections, DetectorOutputs
 
 EPS = 16 / 255
 
@@ -70,8 +70,8 @@ class SmallDETR(nn.Module):
         """None: queries are the same for every image."""
 
     def log_probs(self, outputs: DetectorOutputs, places: None = None) -> Tensor:
-        """Log-probabilities `(B, K + 1, Q)` of the classes and of nothing."""
-        return outputs.tensors["logits"].log_softmax(-1).transpose(1, 2)
+        """Log-probabilities `(B, K + 1, Q)` of nothing, which comes first, and of the classes."""
+        return outputs.tensors["logits"].roll(1, -1).log_softmax(-1).transpose(1, 2)
 
     @torch.no_grad()
     def detect(self, outputs: DetectorOutputs) -> list[Detections]:
@@ -107,7 +107,7 @@ def draw(count: int, seed: int, size: int = 48) -> tuple[Tensor, Tensor]:
             image[0][inside] += 0.5
             rows.append(torch.stack([x - radius, y - radius, x + radius, y + radius, torch.tensor(float(disc))]))
         truths.append(torch.stack(rows))
-    return images, pad_boxes(truths)
+    return images, mr.pad_boxes(truths)
 
 
 def train(steps: int = 700) -> SmallDETR:
@@ -129,21 +129,21 @@ def train(steps: int = 700) -> SmallDETR:
 
 
 def main() -> None:
-    """Train, look for the objects of new images, and look again after ten steps up the loss."""
-    detector = detector_of(train(), classes=2)
+    """Train, look for the objects of new images, and look again after each attack."""
+    victim = mr.Victim(train(), mr.Detection(classes=2))
     images, truth = draw(100, seed=1)
-    attacked = images
-    for _ in range(10):
-        attacked = attacked.detach().requires_grad_()
-        loss = detector.loss(detector.forward(attacked), truth)
-        (gradient,) = torch.autograd.grad(loss.sum(), attacked)
-        attacked = (attacked + EPS / 4 * gradient.sign()).clamp(images - EPS, images + EPS).clamp(0, 1).detach()
     objects = int((truth[..., 4] >= 0).sum())
-    print(f"{objects} objects in {len(images)} images\n             loss   found   with their class")
-    for name, shown in (("as they are", images), ("attacked", attacked)):
-        outputs = detector.forward(shown)
-        found, right = count(detector.detect(outputs), truth)
-        print(f"{name:11} {detector.loss(outputs, truth).mean().item():6.2f} {found:7} {right:8}")
+    print(f"{objects} objects in {len(images)} images\n                loss   found   with their class")
+    shown = {"as they are": images}
+    attacks = {"PGD": mr.PGD(), "SMIA": mr.SMIA(), "TOG, vanishing": mr.TOG(goal="vanishing")}
+    for name, attack in attacks.items():
+        shown[name] = attack(victim, images, truth, mr.Threat(eps=EPS)).adversarial
+    for name, pictures in shown.items():
+        with torch.no_grad():
+            outputs = victim(pictures)
+            loss = victim.task.loss(outputs, truth).mean().item()
+        found, right = count(outputs.detections, truth)
+        print(f"{name:14} {loss:6.2f} {found:7} {right:8}")
 
 
 def count(detections: list[Detections], truth: Tensor) -> tuple[int, int]:

@@ -111,5 +111,9 @@ def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: lis
 
 
 def _cell(value: object) -> object:
-    """A list as numbers with spaces between: one cell of a CSV."""
-    return " ".join(f"{number:g}" for number in value) if isinstance(value, list) else value
+    """A list as numbers with spaces between, a list of lists with semicolons between those: one cell of a CSV."""
+    if not isinstance(value, list):
+        return value
+    if value and isinstance(value[0], list):
+        return "; ".join(str(_cell(inner)) for inner in value)
+    return " ".join(f"{number:g}" for number in value)
