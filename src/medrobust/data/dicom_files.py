@@ -119,9 +119,9 @@ def is_segmentation(dataset: Any) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one line without the full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines)[:240].rstrip(".") if lines else type(error).__name__
+    """What an exception says first, without the full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
 
 
 def tag_name(keyword: str) -> str:

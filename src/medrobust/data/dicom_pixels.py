@@ -164,14 +164,14 @@ def _check_codec(dataset: Any, path: Path) -> Any:
 
 
 def _undecodable(path: Path, syntax: Any, error: Exception) -> Exception:
-    said = reason(error)
+    said = str(error)
     if "less than expected" in said or "fewer bytes" in said:
         return bad(path, f"has its {tag_name('PixelData')} cut off", "copy the file again")
     if "12-bit precision" in said:
         return bad(
             path, f"is compressed as {syntax.name} with 12 bits, which no codec here reads", "save it uncompressed"
         )
-    return bad(path, f"has pixels that cannot be decoded as {syntax.name} ({said})", "replace it")
+    return bad(path, f"has pixels that cannot be decoded as {syntax.name} ({reason(error)})", "replace it")
 
 
 def _bits_above(dataset: Any, syntax: Any) -> int:

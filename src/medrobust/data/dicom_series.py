@@ -34,7 +34,7 @@ def read_series(folder: Path, limits: Limits | None = None) -> StoredImage:
         BadSampleError: a file cannot be used, files are of several series, sizes, orientations or rescales, a slice is
             missing or there twice, or the volume is too large.
     """
-    alone = _multi_frame_file(folder)
+    alone = multi_frame_file(folder)
     if alone is not None:
         return read_dicom(alone, limits)
     slices = series_slices(folder, limits)
@@ -54,14 +54,14 @@ def read_series_mask(folder: Path, limits: Limits | None = None) -> Tensor:
     Raises:
         BadSampleError: as for `read_series`, or the pixels are no integers.
     """
-    alone = _multi_frame_file(folder)
+    alone = multi_frame_file(folder)
     if alone is not None:
         return read_dicom_mask(alone, limits)
     files = series_slices(folder, limits).files
     return torch.from_numpy(np.concatenate([mask_numbers(load(file, limits).decoded, file) for file in files]))
 
 
-def _multi_frame_file(folder: Path) -> Path | None:
+def multi_frame_file(folder: Path) -> Path | None:
     """The only file of a folder, if it has several frames or is a segmentation."""
     files = series_files(folder)
     if len(files) > 1:

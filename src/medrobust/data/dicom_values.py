@@ -21,9 +21,8 @@ Array = npt.NDArray[Any]
 _TABLE_BITS = 16  # of the input of a lookup table
 # Modalities whose values are measured quantities, to which MONOCHROME1 is a matter of display alone.
 _MEASURED = frozenset({"CT", "PT", "NM", "RTDOSE"})
-_CT_STORAGE = frozenset(
-    {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"}
-)  # classic, enhanced, legacy converted
+# Classic, enhanced, and legacy converted enhanced
+_CT_STORAGE = frozenset({f"1.2.840.10008.5.1.4.1.1.2{kind}" for kind in ("", ".1", ".2")})
 
 
 @dataclass(frozen=True)
