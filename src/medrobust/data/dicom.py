@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medrobust.data.dicom_files import bad, is_segmentation, open_dicom, reading
-from medrobust.data.dicom_geometry import Plane, all_at_one_place, frame_planes, pixel_spacing, stack_planes
-from medrobust.data.dicom_pixels import Array, Decoded, Limits, check_image, decode
+from medrobust.data.dicom_geometry import mean_step, pixel_spacing
+from medrobust.data.dicom_pixels import Array, Decoded, check_image, decode
 from medrobust.data.dicom_segmentation import read_segmentation
+from medrobust.data.dicom_source import frames_in_order
 from medrobust.data.dicom_values import functional_groups, unit_of
+from medrobust.data.stored_image import StoredImage
 from medrobust.data.window import Window
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
-
-    from medrobust.data.file_types import StoredImage
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DicomImage:
         return torch.from_numpy(np.stack(frames, axis=1) if self.is_volume else frames[0])
 
 
-def read_dicom(path: Path, limits: Limits | None = None) -> StoredImage:
+def read_dicom(path: Path, max_pixels: int | None = None) -> StoredImage:
     """Read a DICOM file.
 
     Grey values are those after the modality LUT: Hounsfield units for CT. MONOCHROME1 is turned, value' = lo + hi −
@@ -64,7 +64,7 @@ def read_dicom(path: Path, limits: Limits | None = None) -> StoredImage:
 
     Args:
         path: the file.
-        limits: the largest image to read; 2^26 pixels a frame and 2^30 in all when None.
+        max_pixels: refuse more than that; 2^26 pixels a frame and 2^30 in all when None.
 
     Returns:
         `(1 or 3, H, W)`, or `(1 or 3, D, H, W)` for more than one frame; spacing in the order of these axes.
@@ -72,32 +72,25 @@ def read_dicom(path: Path, limits: Limits | None = None) -> StoredImage:
     Raises:
         BadSampleError: the file is missing, damaged, too large, no image, or in a compression without its codec.
     """
-    image = load(path, limits)
+    image = load(path, max_pixels)
     with reading(path):
         return stored_image(image.dataset, image.decoded, image.pixels(), image.spacing)
 
 
-def load(path: Path, limits: Limits | None = None) -> DicomImage:
+def load(path: Path, max_pixels: int | None = None) -> DicomImage:
     """Parse, check and decode a file; raises as `read_dicom`."""
     dataset = open_dicom(path)
     with reading(path):
-        check_image(dataset, path, limits or Limits())
+        check_image(dataset, path, max_pixels)
         decoded = decode(dataset, path)
-        frames = len(decoded.stored)
-        in_plane = pixel_spacing(dataset, path)
-        if frames == 1:
-            return DicomImage(dataset, decoded, (0,), in_plane)
-        planes = frame_planes(dataset, path)
-        if len(planes) not in (0, frames):
-            raise bad(path, f"has {frames} frames, but tells the places of {len(planes)}", "mend it")
-        if not planes or None in planes or all_at_one_place(known := cast("list[Plane]", planes)):
-            return DicomImage(dataset, decoded, tuple(range(frames)), None)
-        stack = stack_planes(known, [f"frame {place}" for place in range(1, frames + 1)], path)
-        spacing = (stack.step, *in_plane) if in_plane and stack.step else None
-        return DicomImage(dataset, decoded, stack.order, spacing)
+        planes, order = frames_in_order(dataset, len(decoded.stored), path)
+        spacing: tuple[float, ...] | None = pixel_spacing(dataset, path)
+        if len(order) > 1 and spacing is not None:
+            spacing = (mean_step(planes), *spacing) if planes else None
+        return DicomImage(dataset, decoded, tuple(order), spacing)
 
 
-def read_dicom_mask(path: Path, limits: Limits | None = None) -> Tensor:
+def read_dicom_mask(path: Path, max_pixels: int | None = None) -> Tensor:
     """Read a mask: the classes of a DICOM-SEG file, else the integers stored in a grey image.
 
     Returns:
@@ -109,7 +102,7 @@ def read_dicom_mask(path: Path, limits: Limits | None = None) -> Tensor:
     """
     if is_segmentation(open_dicom(path, pixels=False)):
         return read_segmentation(path)
-    image = load(path, limits)
+    image = load(path, max_pixels)
     stored = mask_numbers(image.decoded, path)[list(image.order)]
     return torch.from_numpy(stored if image.is_volume else stored[0])
 
@@ -123,8 +116,6 @@ def mask_numbers(decoded: Decoded, path: Path) -> Array:
 
 def stored_image(dataset: Any, decoded: Decoded, pixels: Tensor, spacing: tuple[float, ...] | None) -> StoredImage:
     """What is told of pixels that were read."""
-    from medrobust.data.file_types import StoredImage  # here: that catalogue imports this module
-
     return StoredImage(
         pixels,
         unit="[0, 1]" if decoded.is_colour else unit_of(dataset),

@@ -17,7 +17,7 @@ from medrobust.errors import BadSampleError
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAGIC, _PREAMBLE = b"DICM", 128  # PS3.10, section 7.1
 _NO_SUFFIX = re.compile(r"(\.\d+)?")  # "IM0001", and names that are UIDs: "1.2.840.10008.5"
 _INDEX_NAME = "DICOMDIR"

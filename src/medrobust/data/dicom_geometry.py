@@ -113,6 +113,12 @@ def stack_planes(planes: Sequence[Plane], names: Sequence[str], path: Path) -> S
     return Stack(order, float(steps.mean()) if steps.size else None, places)
 
 
+def mean_step(planes: Sequence[Plane]) -> float:
+    """Millimetres from one of two or more planes in a row to the next, along their normal."""
+    first, last = (float(np.dot(plane.position, planes[0].normal)) for plane in (planes[0], planes[-1]))
+    return (last - first) / (len(planes) - 1)
+
+
 def all_at_one_place(planes: Sequence[Plane]) -> bool:
     """Do all planes have one position, as those of moments in time?"""
     return bool(np.ptp([plane.position for plane in planes], axis=0).max() < _SAME_PLACE)

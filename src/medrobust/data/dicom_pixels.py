@@ -14,22 +14,11 @@ from medrobust.data.dicom_values import Values, colour_values, grey_values
 
 Array = npt.NDArray[Any]
 
+MAX_PIXELS, MAX_VOXELS = 2**26, 2**30  # of a frame (slice), and of all frames: as float32 0.3 and 4 GB
+
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel", "PhotometricInterpretation")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest image that is read.
-
-    Attributes:
-        frame: pixels of one frame (slice).
-        volume: pixels of all frames (slices).
-    """
-
-    frame: int = 2**26
-    volume: int = 2**30
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class Decoded:
         return self.stored.ndim == 4
 
 
-def check_image(dataset: Any, path: Path, limits: Limits) -> None:
+def check_image(dataset: Any, path: Path, max_pixels: int | None) -> None:
     """Refuse what is no image, or too large a one, before it is decoded.
 
     Raises:
@@ -70,18 +59,19 @@ def check_image(dataset: Any, path: Path, limits: Limits) -> None:
             raise bad(path, f"has no {tag_name(keyword)}", "mend it, or leave the file out")
     if "PixelData" in dataset and dataset.get("PixelRepresentation") not in (0, 1):
         raise bad(path, f"has no valid {tag_name('PixelRepresentation')}", "mend it, or leave the file out")
-    check_size(dataset.Rows, dataset.Columns, frame_count(dataset, path), path, limits)
+    check_size(dataset.Rows, dataset.Columns, frame_count(dataset, path), path, max_pixels)
 
 
-def check_size(rows: int, columns: int, frames: int, path: Path, limits: Limits) -> None:
-    """Raise `BadSampleError` for an image without pixels, or of more than is read."""
+def check_size(rows: int, columns: int, frames: int, path: Path, max_pixels: int | None) -> None:
+    """Raise `BadSampleError` for an image without pixels, or of more than `max_pixels`, or than is usual."""
+    largest_frame, largest = max_pixels or MAX_PIXELS, max_pixels or MAX_VOXELS
     if rows < 1 or columns < 1:
         raise bad(path, f"has {rows} rows and {columns} columns", "mend it, or leave the file out")
-    if rows * columns > limits.frame:
-        size = f"is too large ({columns} × {rows}, more than {limits.frame} pixels)"
+    if rows * columns > largest_frame:
+        size = f"is too large ({columns} × {rows}, more than {largest_frame} pixels)"
         raise bad(path, size, "save it smaller or cut it up")
-    if rows * columns * frames > limits.volume:
-        size = f"is too large ({frames} × {rows} × {columns}, more than {limits.volume} voxels)"
+    if rows * columns * frames > largest:
+        size = f"is too large ({frames} × {rows} × {columns}, more than {largest} voxels)"
         raise bad(path, size, "save it smaller or cut it up")
 
 

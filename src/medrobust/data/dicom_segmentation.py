@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from medrobust.data.dicom_files import bad, is_segmentation, open_dicom, reading, tag_name
-from medrobust.data.dicom_geometry import Plane, frame_planes, pixel_spacing, plane_of, stack_planes
+from medrobust.data.dicom_geometry import Plane, frame_planes, pixel_spacing
 from medrobust.data.dicom_pixels import Array, frame_count
-from medrobust.data.dicom_slices import series_slices
+from medrobust.data.dicom_source import Reference, Source, source_of
 from medrobust.data.images import printable
 from medrobust.errors import BadSampleError, MissingExtraError
 
@@ -25,8 +25,6 @@ _SAME_PLACE = 0.01  # millimetres: positions are stored with few digits
 _SAME_DIRECTION = 1e-3  # of direction cosines
 _SAME_SPACING = 1e-3  # relative
 _OFF_GRID = 0.1  # steps by which a plane may lie beside its place in a stack
-
-Reference = tuple[str, int]  # SOP instance UID and frame number, from 1, of what a frame segments
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,6 @@ class Segments:
     planes: tuple[Plane | None, ...]
     references: tuple[tuple[Reference, ...], ...]
     spacing: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class Source:
-    """The frames or slices of an image, in the order of its volume."""
-
-    size: tuple[int, int]
-    planes: tuple[Plane, ...]
-    references: tuple[Reference, ...]
-    spacing: tuple[float, float] | None
-    is_volume: bool
 
 
 def read_segmentation(path: Path) -> Tensor:
@@ -84,7 +71,7 @@ def read_segmentation(path: Path) -> Tensor:
     return torch.from_numpy(painted if len(painted) > 1 else painted[0])
 
 
-def read_segmentation_for(seg: Path, source: Path) -> Tensor:
+def read_segmentation_for(seg: Path, source: Path, max_pixels: int | None = None) -> Tensor:
     """Read a DICOM-SEG file onto the pixels of its image: planes that it leaves out are background.
 
     Frames are matched by position and orientation or, where these are unknown, by the SOP instance (and frame) that
@@ -93,6 +80,7 @@ def read_segmentation_for(seg: Path, source: Path) -> Tensor:
     Args:
         seg: the DICOM-SEG file.
         source: the image: a DICOM file, or the folder of a series.
+        max_pixels: refuse an image of more.
 
     Returns:
         int64 segment numbers, 0 for the background, `(D, H, W)` in the order in which `source` is read, or `(H, W)`
@@ -103,7 +91,7 @@ def read_segmentation_for(seg: Path, source: Path) -> Tensor:
         MissingExtraError: highdicom is not installed.
     """
     segments = _open(seg)
-    image = _source(source)
+    image = source_of(source, max_pixels)
     name = printable(source)
     if segments.frames.shape[1:] != image.size:
         own, other = (f"{rows} × {columns}" for rows, columns in (segments.frames.shape[1:], image.size))
@@ -156,31 +144,6 @@ def _references(group: Any) -> Iterator[Reference]:
             frames = image.get("ReferencedFrameNumber") or 1
             for frame in np.atleast_1d(np.asarray(frames, int)):
                 yield str(image.ReferencedSOPInstanceUID), int(frame)
-
-
-def _source(path: Path) -> Source:
-    """The image's frames, from headers alone."""
-    if path.is_dir():
-        slices = series_slices(path)
-        headers = slices.headers
-        if len(headers) > 1 or frame_count(headers[0], slices.files[0]) == 1:
-            references = tuple((str(header.get("SOPInstanceUID")), 1) for header in headers)
-            size = (headers[0].Rows, headers[0].Columns)
-            return Source(size, slices.planes, references, pixel_spacing(headers[0], path), is_volume=True)
-        path = slices.files[0]
-    header = open_dicom(path, pixels=False)
-    with reading(path):
-        count = frame_count(header, path)
-        planes = frame_planes(header, path) if count > 1 else [plane_of(header, path)]
-        known = tuple(plane for plane in planes if plane is not None)
-        known = known if len(known) == count else ()
-        order: Sequence[int] = range(count)
-        if count > 1 and known:
-            order = stack_planes(known, [f"frame {place}" for place in range(1, count + 1)], path).order
-        references = tuple((str(header.get("SOPInstanceUID")), frame + 1) for frame in order)
-        planes_in_order = tuple(known[frame] for frame in order) if known else ()
-        size = (header.Rows, header.Columns)
-        return Source(size, planes_in_order, references, pixel_spacing(header, path), is_volume=count > 1)
 
 
 def _matching(plane: Plane | None, references: Sequence[Reference], image: Source) -> int | None:

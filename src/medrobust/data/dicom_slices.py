@@ -11,7 +11,7 @@ import numpy as np
 
 from medrobust.data.dicom_files import bad, open_dicom, reading, series_files, tag_name
 from medrobust.data.dicom_geometry import Plane, pixel_spacing, plane_of, stack_planes
-from medrobust.data.dicom_pixels import Limits, check_size, frame_count
+from medrobust.data.dicom_pixels import check_size, frame_count
 
 _NAMED = 1e-4  # relative difference of pixel spacings by rounding
 
@@ -33,12 +33,12 @@ class Slices:
     spacing: tuple[float, float, float] | None
 
 
-def series_slices(folder: Path, limits: Limits | None = None) -> Slices:
+def series_slices(folder: Path, max_pixels: int | None = None) -> Slices:
     """Check and order the single-frame files of a folder.
 
     Raises:
-        BadSampleError: there is none, they are of several series, do not fit each other, are too many for `limits`, or
-            one is missing between others.
+        BadSampleError: there is none, they are of several series, do not fit each other or into `max_pixels`, or one
+            is missing between others.
     """
     files = series_files(folder)
     headers = [open_dicom(file, pixels=False) for file in files]
@@ -48,7 +48,7 @@ def series_slices(folder: Path, limits: Limits | None = None) -> Slices:
         for file, header in zip(files, headers, strict=True):
             _check_slice(header, file, len(files))
         _check_alike(headers, names, folder)
-        check_size(headers[0].Rows, headers[0].Columns, len(files), folder, limits or Limits())
+        check_size(headers[0].Rows, headers[0].Columns, len(files), folder, max_pixels)
         in_plane = pixel_spacing(headers[0], folder)
         planes = [plane_of(header, file) for header, file in zip(headers, files, strict=True)]
         known = [plane for plane in planes if plane is not None]

@@ -125,7 +125,9 @@ class FileDataset:
             return box_tensor(entry.truth, image.shape[-2:], printable(entry.image))
         if not isinstance(entry.truth, Path):
             return torch.tensor(entry.truth, dtype=torch.int64)
-        mask = read_class_mask(entry.truth, len(self.info.classes), self.info.ignore_index, self.max_pixels)
+        mask = read_class_mask(
+            entry.truth, len(self.info.classes), self.info.ignore_index, self.max_pixels, entry.image
+        )
         if mask.shape != image.shape[1:]:
             raise BadSampleError(
                 f"{printable(entry.image)} is {_size(image[0])} but its mask {printable(entry.truth)} is "

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 Window = tuple[float, float]  # level (centre) and width, in data units
+
+
+def is_window(value: object) -> bool:
+    """Is it a level and a width above 0, both finite numbers?"""
+    if not isinstance(value, tuple) or len(value) != 2 or any(isinstance(part, bool) for part in value):
+        return False
+    return all(isinstance(part, int | float) and math.isfinite(part) for part in value) and value[1] > 0
 
 
 def apply_window(pixels: Tensor, window: Window) -> Tensor:
