@@ -83,14 +83,14 @@ def open_dicom(path: Path, *, pixels: bool = True) -> FileDataset:
     try:
         with reading(path):
             dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+            if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY_STORAGE:
+                raise bad(path, "is a DICOMDIR, an index of other files", "give the image files it lists")
     except FileNotFoundError:
         raise bad(path, "does not exist", "put the file there") from None
     except InvalidDicomError:
         raise bad(path, "is not a DICOM file", "replace it, or save it as DICOM with its file header") from None
     except OSError as error:
         raise bad(path, f"cannot be opened ({error.strerror})", "mend its permissions or replace it") from None
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY_STORAGE:
-        raise bad(path, "is a DICOMDIR, an index of other files", "give the image files it lists")
     return dataset
 
 
@@ -115,7 +115,9 @@ def reading(path: Path) -> Iterator[None]:
 
 def is_segmentation(dataset: Any) -> bool:
     """Is it a DICOM-SEG object?"""
-    return dataset.get("SOPClassUID") in _SEGMENTATIONS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return dataset.get("SOPClassUID") in _SEGMENTATIONS
 
 
 def reason(error: BaseException) -> str:

@@ -77,8 +77,9 @@ def check_size(rows: int, columns: int, frames: int, path: Path, max_pixels: int
 
 def frame_count(dataset: Any, path: Path) -> int:
     """How many frames the file says to hold."""
-    value = dataset.get("NumberOfFrames")
+    value = None
     try:
+        value = dataset.get("NumberOfFrames")
         count = 1 if value in (None, "") else int(value)
     except (TypeError, ValueError):
         count = 0

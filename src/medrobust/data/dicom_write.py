@@ -61,10 +61,9 @@ def write_dicom(source: Path, pixels: Tensor, target: Path, *, deidentify: bool)
         InputError: the target cannot be written.
     """
     image = load(source)
-    with reading(source):
-        stored = restored(image, pixels, source)
-        series = _new_uid(image.dataset.get("SeriesInstanceUID", ""), [stored])
-        dataset = _prepared(image, stored, series, deidentify)
+    stored = restored(image, pixels, source)
+    series = _new_uid(image.dataset.get("SeriesInstanceUID", ""), [stored])
+    dataset = _prepared(image, stored, series, deidentify, source)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         save(dataset, target)
@@ -86,15 +85,12 @@ def write_series(source: Path, pixels: Tensor, target: Path, *, deidentify: bool
         raise bad(source, f"has {len(files)} slices, the pixels are {tuple(pixels.shape)}", "give pixels of its shape")
     images = [load(file) for file in files]
     parts = [pixels] if alone else list(pixels.unbind(1))
-    stored = []
-    for image, part, file in zip(images, parts, files, strict=True):
-        with reading(file):
-            stored.append(restored(image, part, file))
+    stored = [restored(image, part, file) for image, part, file in zip(images, parts, files, strict=True)]
     series = _new_uid(images[0].dataset.get("SeriesInstanceUID", ""), stored)
     with writing(target), new_folder(target) as unfinished:
         for place, (image, numbers, file) in enumerate(zip(images, stored, files, strict=True), start=1):
             name = f"slice_{place:04d}.dcm" if deidentify else file.name
-            save(_prepared(image, numbers, series, deidentify), unfinished / name)
+            save(_prepared(image, numbers, series, deidentify, file), unfinished / name)
 
 
 def restored(image: DicomImage, pixels: Tensor, path: Path) -> Array:
@@ -136,18 +132,20 @@ def _within_range(numbers: Array, values: Array, image: DicomImage, path: Path) 
     return numbers.clip(*ends)
 
 
-def _prepared(image: DicomImage, stored: Array, series: str, deidentify: bool) -> Any:
+def _prepared(image: DicomImage, stored: Array, series: str, deidentify: bool, path: Path) -> Any:
     """The source's dataset, changed in place, with new pixels and what must be said of them."""
     dataset = image.dataset
-    list(dataset.iterall())  # parses every element, while its encoding is that of the source
-    instance = _new_uid(dataset.get("SOPInstanceUID", ""), [stored])
-    _swap_words(dataset)
-    _put_pixels(dataset, stored, image)
+    with reading(path):
+        list(dataset.iterall())  # parses every element, while its encoding is that of the source
+        instance = _new_uid(dataset.get("SOPInstanceUID", ""), [stored])
+        _swap_words(dataset)
+        _put_pixels(dataset, stored, image)
+        if deidentify:
+            remove_identity(dataset, patient_of(dataset))
+        _mark(dataset)
+        dataset.SOPInstanceUID, dataset.SeriesInstanceUID = instance, series
     if deidentify:
         _warn_of_writing(dataset)
-        remove_identity(dataset, patient_of(dataset))
-    _mark(dataset)
-    dataset.SOPInstanceUID, dataset.SeriesInstanceUID = instance, series
     return dataset
 
 

@@ -140,12 +140,17 @@ class FileDataset:
 def images_under(folder: Path) -> list[Path]:
     """All image files in the folder and the folders in it, in an order that does not hang on the machine.
 
+    A folder in it that is one image (a DICOM series) stands for its files.
+
     Raises:
         OSError: a folder cannot be listed, which `Path.rglob` would pass over.
     """
     found: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
+        whole = [name for name in folders if is_readable(Path(place, name))]
+        found += [Path(place, name) for name in whole]
+        folders[:] = [name for name in folders if name not in whole]
         paths = [Path(place, name) for name in names if not is_hidden(Path(name))]
         found += [path for path in paths if is_readable(path) and path.is_file()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
@@ -199,6 +204,8 @@ def _raise(error: OSError) -> None:
 
 def _file_digest(path: Path) -> bytes:
     try:
+        if path.is_dir():  # of a DICOM series
+            return b"".join(_file_digest(file) for file in sorted(path.iterdir()) if file.is_file())
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").digest()
     except OSError:
