@@ -162,6 +162,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 def test_the_header_says_what_the_image_is(tmp_path):
     source = sample("examples_jpeg2k.dcm")
     pixels = read_dicom(source).pixels
+    pixels[0, 0, 0] = 1
     write_dicom(source, pixels, tmp_path / "b.dcm", deidentify=False)
     before, after = dcmread(source), dcmread(tmp_path / "b.dcm")
     assert list(after.ImageType) == ["DERIVED", *before.ImageType[1:]]
@@ -174,6 +175,16 @@ def test_the_header_says_what_the_image_is(tmp_path):
     assert after.SeriesInstanceUID != before.SeriesInstanceUID
     assert after.file_meta.MediaStorageSOPInstanceUID == after.SOPInstanceUID
     assert "SourceApplicationEntityTitle" not in after.file_meta
+
+
+def test_an_unchanged_image_is_told_from_an_adversarial_one(tmp_path):
+    source = sample("CT_small.dcm")
+    write_dicom(source, read_dicom(source).pixels, tmp_path / "b.dcm", deidentify=True)
+    after = dcmread(tmp_path / "b.dcm")
+    assert after.SeriesDescription == "CLEAN COPY"
+    assert after.DerivationDescription.startswith("Copied by medrobust")
+    assert after.DerivationDescription.endswith("pixels unchanged, not for diagnostic use")
+    assert after.ImageType[0] == "DERIVED"
 
 
 def test_uids_are_those_of_the_pixels(tmp_path):
@@ -222,7 +233,8 @@ def telling() -> Dataset:
 
 def test_nothing_of_the_patient_is_left(tmp_path):
     source = save(telling(), tmp_path / "a.dcm")
-    write_dicom(source, read_dicom(source).pixels, tmp_path / "b.dcm", deidentify=True)
+    attacked = read_dicom(source).pixels + 1
+    write_dicom(source, attacked, tmp_path / "b.dcm", deidentify=True)
     content = (tmp_path / "b.dcm").read_bytes()
     for secret in (b"SECRET", b"1968", b"2019", b"131415", b"050Y", b"1.2.826.99"):
         assert secret in source.read_bytes()
@@ -237,7 +249,7 @@ def test_nothing_of_the_patient_is_left(tmp_path):
     assert after.CTExposureSequence[0].FilterMaterial == "COPPER"
     assert after.DerivationDescription.endswith("not for diagnostic use")
     assert not [element for element in after.iterall() if element.tag.is_private]
-    assert torch.equal(read_dicom(tmp_path / "b.dcm").pixels, read_dicom(source).pixels)
+    assert torch.equal(read_dicom(tmp_path / "b.dcm").pixels, attacked)
 
 
 def test_a_patients_images_stay_together(tmp_path):
@@ -273,6 +285,7 @@ def test_a_series_is_written_slice_by_slice(tmp_path, deidentify):
     names = [f"slice_{n:04d}.dcm" for n in range(1, 6)] if deidentify else [f"IM{n:03d}.dcm" for n in range(5)]
     assert list(written) == names
     assert len({dataset.SeriesInstanceUID for dataset in written.values()}) == 1
+    assert {dataset.SeriesDescription for dataset in written.values()} == {"ADVERSARIAL"}
     assert len({dataset.SOPInstanceUID for dataset in written.values()}) == 5
     sources = {path.name: dcmread(path) for path in source.iterdir()}
     assert not {d.SeriesInstanceUID for d in written.values()} & {d.SeriesInstanceUID for d in sources.values()}

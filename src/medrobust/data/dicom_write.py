@@ -25,8 +25,9 @@ from medrobust.data.dicom_series import multi_frame_file
 from medrobust.data.dicom_slices import series_slices
 from medrobust.errors import MedrobustWarning
 
-ADVERSARIAL = "ADVERSARIAL"
-DERIVATION = f"Adversarially perturbed by medrobust {__version__}: not a patient's image, not for diagnostic use"
+ADVERSARIAL, CLEAN = "ADVERSARIAL", "CLEAN COPY"
+PERTURBED = f"Adversarially perturbed by medrobust {__version__}: not a patient's image, not for diagnostic use"
+COPIED = f"Copied by medrobust {__version__} beside adversarial images: pixels unchanged, not for diagnostic use"
 _DESCRIPTION_LENGTH, _TEXT_LENGTH = 64, 1024  # of LO and ST; PS3.5, section 6.2
 # What no longer holds of the pixels, or told how they were stored
 _STALE = [
@@ -46,8 +47,9 @@ def write_dicom(source: Path, pixels: Tensor, target: Path, *, deidentify: bool)
     """Write attacked pixels with the header of the file they come from.
 
     The result has a new SOP instance UID and series UID, made from the source's and the pixels, so that the same image
-    has the same UIDs; ImageType DERIVED; a derivation description and a series description that say what it is. It
-    appears under its name only when all is written. Multi-frame files stay one file; colour becomes RGB.
+    has the same UIDs; ImageType DERIVED; a derivation description and a series description that say what it is: an
+    adversarial image, or the copy of a clean one where no pixel was changed. It appears under its name only when all is
+    written. Multi-frame files stay one file; colour becomes RGB.
 
     Args:
         source: the DICOM file that was read.
@@ -63,7 +65,7 @@ def write_dicom(source: Path, pixels: Tensor, target: Path, *, deidentify: bool)
     image = load(source)
     stored = restored(image, pixels, source)
     series = _new_uid(image.dataset.get("SeriesInstanceUID", ""), [stored])
-    dataset = _prepared(image, stored, series, deidentify, source)
+    dataset = _prepared(image, stored, series, deidentify, source, changed=_differ(image, stored))
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         save(dataset, target)
@@ -86,11 +88,12 @@ def write_series(source: Path, pixels: Tensor, target: Path, *, deidentify: bool
     images = [load(file) for file in files]
     parts = [pixels] if alone else list(pixels.unbind(1))
     stored = [restored(image, part, file) for image, part, file in zip(images, parts, files, strict=True)]
+    changed = any(_differ(image, numbers) for image, numbers in zip(images, stored, strict=True))
     series = _new_uid(images[0].dataset.get("SeriesInstanceUID", ""), stored)
     with writing(target), new_folder(target) as unfinished:
         for place, (image, numbers, file) in enumerate(zip(images, stored, files, strict=True), start=1):
             name = f"slice_{place:04d}.dcm" if deidentify else file.name
-            save(_prepared(image, numbers, series, deidentify, file), unfinished / name)
+            save(_prepared(image, numbers, series, deidentify, file, changed), unfinished / name)
 
 
 def restored(image: DicomImage, pixels: Tensor, path: Path) -> Array:
@@ -132,7 +135,11 @@ def _within_range(numbers: Array, values: Array, image: DicomImage, path: Path) 
     return numbers.clip(*ends)
 
 
-def _prepared(image: DicomImage, stored: Array, series: str, deidentify: bool, path: Path) -> Any:
+def _differ(image: DicomImage, stored: Array) -> bool:
+    return not np.array_equal(image.decoded.stored, stored)
+
+
+def _prepared(image: DicomImage, stored: Array, series: str, deidentify: bool, path: Path, changed: bool) -> Any:
     """The source's dataset, changed in place, with new pixels and what must be said of them."""
     dataset = image.dataset
     with reading(path):
@@ -142,7 +149,7 @@ def _prepared(image: DicomImage, stored: Array, series: str, deidentify: bool, p
         _put_pixels(dataset, stored, image)
         if deidentify:
             remove_identity(dataset, patient_of(dataset))
-        _mark(dataset)
+        _mark(dataset, *((ADVERSARIAL, PERTURBED) if changed else (CLEAN, COPIED)))
         dataset.SOPInstanceUID, dataset.SeriesInstanceUID = instance, series
     if deidentify:
         _warn_of_writing(dataset)
@@ -175,7 +182,7 @@ def _remove(dataset: Any, keywords: Sequence[str]) -> None:
             del dataset[keyword]
 
 
-def _mark(dataset: Any) -> None:
+def _mark(dataset: Any, title: str, derivation: str) -> None:
     """Say, wherever a viewer or an archive may look, that this is no image of a patient."""
     for owner in _with_image_type(dataset):
         for keyword in ("ImageType", "FrameType"):
@@ -184,9 +191,8 @@ def _mark(dataset: Any) -> None:
     if not dataset.get("ImageType"):
         dataset.ImageType = ["DERIVED", "SECONDARY"]
     earlier = str(dataset.get("DerivationDescription") or "")
-    dataset.DerivationDescription = f"{DERIVATION}. Before: {earlier}"[:_TEXT_LENGTH] if earlier else DERIVATION
-    title = f"{ADVERSARIAL} {dataset.get('SeriesDescription') or ''}".strip()
-    dataset.SeriesDescription = title[:_DESCRIPTION_LENGTH]
+    dataset.DerivationDescription = f"{derivation}. Before: {earlier}"[:_TEXT_LENGTH] if earlier else derivation
+    dataset.SeriesDescription = f"{title} {dataset.get('SeriesDescription') or ''}".strip()[:_DESCRIPTION_LENGTH]
 
 
 def _with_image_type(dataset: Any) -> Iterator[Any]:
