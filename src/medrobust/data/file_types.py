@@ -10,6 +10,12 @@ from pathlib import Path
 from torch import Tensor
 
 from medrobust.data import images, nifti
+from medrobust.data.dicom import read_dicom, read_dicom_mask
+from medrobust.data.dicom_files import SUFFIXES as DICOM_SUFFIXES
+from medrobust.data.dicom_files import is_dicom, is_series
+from medrobust.data.dicom_series import read_mask_on, read_series, read_series_mask
+from medrobust.data.dicom_source import outline
+from medrobust.data.dicom_write import write_dicom, write_series
 from medrobust.data.stored_image import FileType, Outline, StoredImage
 
 __all__ = [
@@ -40,14 +46,38 @@ FILE_TYPES: dict[str, FileType] = {
         nifti.write,
         nifti.suffix,
         nifti.outline,
-        nifti.check_mask,
+        check_mask=nifti.check_mask,
+    ),
+    "dicom": FileType(
+        is_dicom,
+        read_dicom,
+        read_dicom_mask,
+        DICOM_SUFFIXES,
+        write_dicom,
+        lambda _: ".dcm",
+        outline,
+        read_mask_on=read_mask_on,
+    ),
+    "dicom_series": FileType(
+        is_series,
+        read_series,
+        read_series_mask,
+        (),
+        write_series,
+        lambda _: "",
+        outline,
+        read_mask_on=read_mask_on,
     ),
 }
 
 
 def file_type_of(path: Path) -> FileType:
-    """The kind of a path; that of PNG, JPEG and TIFF for one of unknown name, whose reader then says what is wrong."""
-    return next((known for known in FILE_TYPES.values() if known.matches(path)), FILE_TYPES["raster"])
+    """The kind of a path; for one of unknown name that of PNG, JPEG and TIFF, for a folder that of a DICOM series.
+
+    The reader of these then says what is wrong.
+    """
+    default = FILE_TYPES["dicom_series" if path.is_dir() else "raster"]
+    return next((known for known in FILE_TYPES.values() if known.matches(path)), default)
 
 
 def is_readable(path: Path) -> bool:
@@ -71,13 +101,18 @@ def read_stored(path: Path, max_pixels: int | None = None) -> StoredImage:
     return file_type_of(path).read(path, max_pixels)
 
 
-def read_stored_mask(path: Path, max_pixels: int | None = None) -> Tensor:
+def read_stored_mask(path: Path, max_pixels: int | None = None, image: Path | None = None) -> Tensor:
     """Read a mask of any kind as the integers stored in it, `(*spatial)` int64.
+
+    A mask that leaves out slices of its image (DICOM-SEG) has them when `image` is told.
 
     Raises:
         BadSampleError: as for `read_stored`, or the values are no whole numbers.
     """
-    return file_type_of(path).read_mask(path, max_pixels)
+    kind = file_type_of(path)
+    if image is not None and kind.read_mask_on is not None:
+        return kind.read_mask_on(path, image, max_pixels)
+    return kind.read_mask(path, max_pixels)
 
 
 def outline_of(path: Path, max_pixels: int | None = None) -> Outline:

@@ -125,7 +125,9 @@ class FileDataset:
             return box_tensor(entry.truth, image.shape[-2:], printable(entry.image))
         if not isinstance(entry.truth, Path):
             return torch.tensor(entry.truth, dtype=torch.int64)
-        mask = read_class_mask(entry.truth, len(self.info.classes), self.info.ignore_index, self.max_pixels)
+        mask = read_class_mask(
+            entry.truth, len(self.info.classes), self.info.ignore_index, self.max_pixels, entry.image
+        )
         if mask.shape != image.shape[1:]:
             raise BadSampleError(
                 f"{printable(entry.image)} is {_size(image[0])} but its mask {printable(entry.truth)} is "
@@ -138,12 +140,17 @@ class FileDataset:
 def images_under(folder: Path) -> list[Path]:
     """All image files in the folder and the folders in it, in an order that does not hang on the machine.
 
+    A folder in it that is one image (a DICOM series) stands for its files.
+
     Raises:
         OSError: a folder cannot be listed, which `Path.rglob` would pass over.
     """
     found: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
+        whole = [name for name in folders if is_readable(Path(place, name))]
+        found += [Path(place, name) for name in whole]
+        folders[:] = [name for name in folders if name not in whole]
         paths = [Path(place, name) for name in names if not is_hidden(Path(name))]
         found += [path for path in paths if is_readable(path) and path.is_file()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
@@ -197,6 +204,8 @@ def _raise(error: OSError) -> None:
 
 def _file_digest(path: Path) -> bytes:
     try:
+        if path.is_dir():  # of a DICOM series
+            return b"".join(_file_digest(file) for file in sorted(path.iterdir()) if file.is_file())
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").digest()
     except OSError:

@@ -37,11 +37,18 @@ def guess_classes(path: Path, ignore_index: int | None = None, max_pixels: int |
     return max(2, int(used.max()) + 1) if used.numel() else None
 
 
-def read_class_mask(path: Path, classes: int, ignore_index: int | None = None, max_pixels: int | None = None) -> Tensor:
+def read_class_mask(
+    path: Path,
+    classes: int,
+    ignore_index: int | None = None,
+    max_pixels: int | None = None,
+    image: Path | None = None,
+) -> Tensor:
     """Read a mask of `classes` classes.
 
     Two classes may be stored as 0 and 1 or, without `ignore_index`, as black and white (255): then what is
-    above 127 is class 1, so that soft edges are cut in the middle.
+    above 127 is class 1, so that soft edges are cut in the middle. A mask that may leave out slices of its `image`
+    (DICOM-SEG) has all of them when that is told.
 
     Returns:
         `(H, W)` or `(D, H, W)` int64 in 0 … classes − 1, or `ignore_index`.
@@ -49,7 +56,7 @@ def read_class_mask(path: Path, classes: int, ignore_index: int | None = None, m
     Raises:
         BadSampleError: the file cannot be read, or a value is no class.
     """
-    mask = read_stored_mask(path, max_pixels)
+    mask = read_stored_mask(path, max_pixels, image)
     if ignore_index is None and classes == 2 and int(mask.max()) == WHITE:
         doubt = _doubt(path, mask)
         if doubt:

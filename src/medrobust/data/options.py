@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from medrobust.checks import boolean
 from medrobust.data.dataset import TaskName
+from medrobust.data.window import is_window
 from medrobust.errors import InputError, unknown
 
 Item = TypeVar("Item")
@@ -39,6 +40,8 @@ class DataOptions:
         max_pixels: refuse files with more pixels (voxels); 2^26 for 2-D pictures, 2^30 for volumes when None.
         slices: read every slice of volumes in this plane as an image of its own.
         slices_with_truth: leave out slices whose mask holds the background alone.
+        window: grey levels as a viewer shows them, in [0, 1]: (level, width) in data units, or "file" for the window
+            that each DICOM file names.
         table: csv_table: the CSV file in the folder.
         image_column: csv_table: the column with the image's file name, with or without its suffix.
         label_column: csv_table: the column with the class, or several columns of 0/1 for multi-label.
@@ -66,6 +69,7 @@ class DataOptions:
     max_pixels: int | None = None
     slices: Plane | None = None
     slices_with_truth: bool = False
+    window: tuple[float, float] | Literal["file"] | None = None
     table: str | None = None
     image_column: str | None = None
     label_column: str | tuple[str, ...] | None = None
@@ -77,7 +81,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Check every value, and make tuples of lists (as YAML gives them)."""
-        for name in ("classes", "resize", "label_column", "bounds"):
+        for name in ("classes", "resize", "label_column", "bounds", "window"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
@@ -92,6 +96,8 @@ class DataOptions:
             raise _wrong("channels", self.channels, "1 or 3")
         self._check_ignore_index()
         self._check_reading_of_volumes()
+        if self.window not in (None, "file") and not is_window(self.window):
+            raise _wrong("window", self.window, 'a level and a width above 0, or "file"')
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -127,7 +127,7 @@ def _places(volumes: FileDataset, volume: int, options: DataOptions) -> Iterator
 def _with_truth(volumes: FileDataset, entry: FileEntry, axis: int, count: int) -> Sequence[int]:
     info = volumes.info
     assert isinstance(entry.truth, Path)
-    mask = read_class_mask(entry.truth, len(info.classes), info.ignore_index, volumes.max_pixels)
+    mask = read_class_mask(entry.truth, len(info.classes), info.ignore_index, volumes.max_pixels, entry.image)
     if mask.ndim != 3 or mask.shape[axis] != count:
         raise BadSampleError("another shape")
     foreground = mask > 0

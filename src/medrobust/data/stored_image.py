@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from medrobust.data.window import Window
+
 # the plane of a slice across each axis of (D, H, W), where the file does not say otherwise
 USUAL_PLANES = ("axial", "coronal", "sagittal")
 
@@ -24,6 +26,8 @@ class StoredImage:
         quantum: step between the values the file can hold, in data units; None when it holds floats, or is of a kind
             that is not written back.
         patient: identity, if the file names one.
+        bounds: lowest and highest value that the file can hold, in data units, if it is of a kind that tells.
+        window: level and width of the grey levels that the file asks to be shown, in data units, if it does.
     """
 
     pixels: Tensor
@@ -31,6 +35,8 @@ class StoredImage:
     spacing: tuple[float, ...] | None = None
     quantum: float | None = None
     patient: str | None = None
+    bounds: tuple[float, float] | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class FileType:
         write: see `Writer`; None when this kind is not written back.
         suffix: of a file written back, for a source: ".nii.gz", ".dcm", or "" when it is a folder.
         outline: as `read`, without its pixels; None where only reading them tells.
+        read_mask_on: `read_mask_on(mask, image, max_pixels)` is `read_mask` on the pixels of the mask's image, for
+            kinds of mask that may leave some out.
         check_mask: `check_mask(image, mask)` raises `BadSampleError` when two files of this kind and of one shape do
             not lie in the same place.
     """
@@ -85,4 +93,5 @@ class FileType:
     write: Writer | None = None
     suffix: Callable[[Path], str] = lambda source: source.suffix
     outline: Callable[[Path, int | None], Outline] | None = None
+    read_mask_on: Callable[[Path, Path, int | None], Tensor] | None = None
     check_mask: Callable[[Path, Path], None] | None = None
