@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from medrobust.data.admission import admit
 from medrobust.data.class_names import name_classes, numbered
 from medrobust.data.dataset import DatasetInfo
 from medrobust.data.files import (
@@ -16,7 +17,6 @@ from medrobust.data.files import (
     images_under,
     last_name,
     no_split_of,
-    refuse_faults,
     relative_id,
     subfolders,
 )
@@ -37,6 +37,13 @@ def detect(path: Path, options: DataOptions) -> bool:
     return any(_has_both(root, options) for root in roots)
 
 
+def splits(path: Path, options: DataOptions) -> tuple[str, ...]:
+    """The folders of splits that have images and masks."""
+    if _has_both(path, options):
+        return ()
+    return tuple(folder.name for folder in subfolders(path) if _has_both(folder, options))
+
+
 def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
     """Open a folder of images and masks, `path` or `path/split`, for segmentation.
 
@@ -52,13 +59,11 @@ def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
     source = printable(path)
     root, notes = _root(path, source, options)
     every = _pair(path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options)
-    entries = evenly(every, options.limit)
-    if not options.skip_bad:
-        refuse_faults(entries)
+    entries = admit(evenly(every, options.limit), path, options)
     info = DatasetInfo(
         name=last_name(path),
         task=choose_task(options.task, "segmentation", ["segmentation"], source),
-        classes=_classes(every, options, source),
+        classes=mask_classes(every, options, source),
         channels=count_channels(entries, options.channels, source),
         source=source,
         notes=notes,
@@ -120,7 +125,8 @@ def _stem(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _classes(entries: Iterable[FileEntry], options: DataOptions, source: str) -> tuple[str, ...]:
+def mask_classes(entries: Iterable[FileEntry], options: DataOptions, source: str) -> tuple[str, ...]:
+    """The classes of masks: as options say, or as many as the first that can be read seems to have."""
     wanted, ignored = options.classes, options.ignore_index
     count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries, ignored)
     if ignored is not None and ignored < count:
