@@ -86,7 +86,7 @@ def test_where_classes_are_named(
     yolo: Path, write_text: Callable[..., Path], name: str, text: str, found: tuple[str, ...]
 ) -> None:
     (yolo / "classes.txt").unlink()
-    with pytest.raises(InputError, match="the names of the classes are in none of data.yaml, classes.txt"):
+    with pytest.raises(InputError, match=r"the names of the classes are in none of data.yaml, classes.txt"):
         open_dataset(yolo)
     assert open_dataset(yolo, DataOptions(classes=2)).info.classes == ("0", "1")
     write_text(yolo / name, text)

@@ -20,10 +20,12 @@ class Enclosure:
 
     Attributes:
         roots: real paths of the data set's folder, and of those that options name.
+        given: the path by which the user opened the data set, which may be a link to anywhere.
         open: whether everything may be read, as the option `allow_outside` says.
     """
 
     roots: tuple[Path, ...]
+    given: Path
     open: bool = False
     _real_folders: dict[Path, Path] = field(default_factory=dict)
 
@@ -34,11 +36,12 @@ class Enclosure:
         if path.is_file() and folder.name == "annotations":
             folder = folder.parent
         named = [folder / name for name in (options.image_folder, options.mask_folder) if name is not None]
-        return cls(tuple(Path(os.path.realpath(place)) for place in (folder, *named)), options.allow_outside)
+        there = [place for place in (folder, *named) if place.is_dir()]
+        return cls(tuple(Path(os.path.realpath(place)) for place in there), path, options.allow_outside)
 
     def check(self, path: Path) -> None:
         """Raise `BadSampleError` if the path, with its links followed, leads out."""
-        if self.open:
+        if self.open or path == self.given:
             return
         real = self._real_folder(path.parent) / path.name
         if path.is_symlink():
@@ -62,7 +65,7 @@ class Enclosure:
                 f"{text!r} leads out of the data folder; give a path relative to {printable(folder)}, "
                 "or set allow_outside"
             )
-        if "\0" in text or not place.parts:
+        if not _is_path(text) or not place.parts:
             raise InputError(f"{text!r} is not a path; give one relative to {printable(folder)}")
         path = folder / place
         self.check(path)
@@ -73,6 +76,13 @@ class Enclosure:
         if folder not in self._real_folders:
             self._real_folders[folder] = Path(os.path.realpath(folder))
         return self._real_folders[folder]
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write
+        return False
 
 
 def admit(entries: Iterable[FileEntry], path: Path, options: DataOptions) -> list[FileEntry]:

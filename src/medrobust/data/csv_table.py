@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from medrobust.data.admission import admit
+from medrobust.data.admission import Enclosure, admit
 from medrobust.data.class_names import RETINOPATHY_GRADES, name_classes
 from medrobust.data.dataset import DatasetInfo, TaskName
 from medrobust.data.files import FileDataset, FileEntry, count_channels, last_name, no_split_of
@@ -161,6 +161,7 @@ def open_csv_table(path: Path, options: DataOptions) -> FileDataset:
             unknown (unless `options.skip_bad`).
     """
     table = find_table(path, options)
+    Enclosure.around(path, options).check(table)
     rows = read_rows(table)
     columns = _find_columns(rows, options)
     _check_ids(rows, columns.image)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medrobust.data.admission import Enclosure
 from medrobust.data.class_names import EAD_2019, EAD_2020, name_classes
 from medrobust.data.files import FileDataset, no_split_of
 from medrobust.data.images import printable
@@ -44,6 +45,7 @@ def open_ead(path: Path, options: DataOptions) -> FileDataset:
     of_2020 = _folders_2020(path)
     known = EAD_2020 if of_2020 else EAD_2019
     if (path / CLASS_LIST).is_file():
+        Enclosure.around(path, options).check(path / CLASS_LIST)
         known = read_class_list(path / CLASS_LIST)
     classes = name_classes(options.classes, known)
     if len(classes) != len(known):

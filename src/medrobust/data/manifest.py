@@ -163,16 +163,18 @@ def open_manifest(path: Path, options: DataOptions) -> FileDataset:
             the message names file, row (the header is row 1) and column.
     """
     table = find_table(path, options)
+    enclosure = Enclosure.around(path, options)
+    enclosure.check(table)
     rows = read_rows(table)
     column, task = _truth_column(rows, options)
     chosen, notes = rows_of_split(rows, SPLIT if SPLIT in rows.columns else None, options.split)
     folder = table.parent / (options.image_folder or "")
     if not folder.is_dir():
         raise InputError(f"{printable(folder)}: there is no such folder; set image_folder")
-    manifest = Manifest(rows, column, folder, Enclosure.around(table, options))
+    manifest = Manifest(rows, column, folder, enclosure)
     _check_ids(manifest)
     classes = _classes(manifest, options)
-    entries = admit([manifest.entry(row, classes) for row in evenly(chosen, options.limit)], table, options)
+    entries = admit([manifest.entry(row, classes) for row in evenly(chosen, options.limit)], path, options)
     source = printable(path)
     info = DatasetInfo(
         name=last_name(table.parent) if path.is_dir() else printable(table.stem),

@@ -213,7 +213,7 @@ def _layouts(path: Path) -> dict[str, Folders]:
 
 
 def _classes(path: Path, folders: Folders, options: DataOptions, source: str) -> tuple[str, ...]:
-    known = _known_classes(path, folders.labels)
+    known = _known_classes(path, folders.labels, Enclosure.around(path, options))
     given = numbered(options.classes) if isinstance(options.classes, int) else options.classes
     if known is None:
         if given is None:
@@ -226,15 +226,13 @@ def _classes(path: Path, folders: Folders, options: DataOptions, source: str) ->
     return name_classes(options.classes, known)
 
 
-def _known_classes(path: Path, labels: Path) -> tuple[str, ...] | None:
-    for name in YAML_FILES:
-        if (path / name).is_file():
-            return _names_in_yaml(path / name)
-    for folder in (path, path / LABELS, labels):
-        for name in CLASS_LISTS:
-            if (folder / name).is_file():
-                return read_class_list(folder / name)
-    return None
+def _known_classes(path: Path, labels: Path, enclosure: Enclosure) -> tuple[str, ...] | None:
+    lists = [folder / name for folder in (path, path / LABELS, labels) for name in CLASS_LISTS]
+    file = next((file for file in (*(path / name for name in YAML_FILES), *lists) if file.is_file()), None)
+    if file is None:
+        return None
+    enclosure.check(file)
+    return _names_in_yaml(file) if file.name in YAML_FILES else read_class_list(file)
 
 
 def _names_in_yaml(path: Path) -> tuple[str, ...]:
