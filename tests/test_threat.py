@@ -138,3 +138,19 @@ def test_refuses_images_that_do_not_fit():
         Threat(0.1, mask=torch.ones(3, 3)).check(images, BOUNDS)
     with pytest.raises(InputError, match="grid of quantum"):
         Threat(0.1, quantum=1 / 255).check(images, BOUNDS)
+
+
+def test_a_grid_that_does_not_begin_at_the_lower_bound():
+    """Stored integers × 0.5 − 1000.25: whole steps are counted from each value, wherever the bound lies."""
+    clean = torch.tensor([[-1000.25, -999.75, 40.25], [0.0, 0.5, 7.0]]).reshape(2, 1, 1, 3)
+    bounds = (-1024.0, 3071.0)
+    with pytest.raises(InputError, match=r"grid of quantum 0\.5 from -1024"):
+        Threat(3, quantum=0.5).check(clean, bounds)
+    threat = Threat(3, quantum=0.5, origin="clean")
+    threat.check(clean, bounds)
+    saved = threat.finish(clean, clean + torch.tensor([2.9, -0.4, -1.2]), bounds)
+    assert saved.flatten().tolist() == [-997.75, -999.75, 39.25, 2.5, 0.5, 6.0]
+    with pytest.raises(InputError, match=r"grid of quantum 0\.5 from their least values"):
+        threat.check(clean + torch.tensor([0, 0, 0.2]), bounds)
+    with pytest.raises(InputError, match="origin must be one of bound, clean"):
+        Threat(1, origin="zero")

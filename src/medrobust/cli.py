@@ -32,6 +32,7 @@ Data = Annotated[str | None, typer.Option(help="Path of the images, or `embedded
 DataFormat = Annotated[str | None, typer.Option("--format", help="Format of the data; recognised when left out.")]
 Split = Annotated[str | None, typer.Option(help="Part of the data: test, val, train.")]
 Resize = Annotated[int | None, typer.Option(help="Side in pixels to bring every image to.")]
+MaxPixels = Annotated[int | None, typer.Option(help="Refuse images with more pixels (voxels) than this.")]
 Limit = Annotated[int | None, typer.Option(help="At most so many images, spread over the set.")]
 Model = Annotated[str | None, typer.Option(help="Where the model is from; see `medrobust models`.")]
 Weights = Annotated[Path | None, typer.Option(help="A .safetensors file or a .pt/.pth state dict.")]
@@ -73,6 +74,7 @@ def evaluate(
     split: Split = None,
     resize: Resize = None,
     limit: Limit = None,
+    max_pixels: MaxPixels = None,
     model: Model = None,
     weights: Weights = None,
     mean: Mean = None,
@@ -115,6 +117,7 @@ def attack(
     split: Split = None,
     resize: Resize = None,
     limit: Limit = None,
+    max_pixels: MaxPixels = None,
     model: Model = None,
     weights: Weights = None,
     mean: Mean = None,
@@ -124,12 +127,14 @@ def attack(
     batch_size: BatchSize = None,
     device: Device = None,
     skip_bad: SkipBad = False,
+    deidentify: Annotated[bool, typer.Option(help="Leave out of written headers what may name a patient.")] = True,
 ) -> None:
     """Write adversarial images, measured as they lie on disk, with a manifest.csv."""
     from medrobust.config import export_config, read_config
 
     settings = read_config(config, _overrides(ctx) | {"out": None})
-    for folder, rows, skipped in export_config(settings, attack_name, out, progress=sys.stderr.isatty()):
+    written = export_config(settings, attack_name, out, deidentify=deidentify, progress=sys.stderr.isatty())
+    for folder, rows, skipped in written:
         for bad in skipped:
             _say(f"skipped image {bad.index}: {bad.reason}")
         right = [row for row in rows if row["right_before"]]
@@ -239,6 +244,7 @@ FIELDS = {
     "split": "data.split",
     "resize": "data.resize",
     "limit": "data.limit",
+    "max_pixels": "data.max_pixels",
     "model": "model.source",
     "weights": "model.weights",
     "mean": "model.mean",

@@ -233,11 +233,12 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
 
 
 def export_config(
-    config: RunConfig, attack_name: str, folder: Path, *, progress: bool = False
+    config: RunConfig, attack_name: str, folder: Path, *, deidentify: bool = True, progress: bool = False
 ) -> Iterator[tuple[Path, list[dict[str, object]], list[Skipped]]]:
     """Write adversarial images as configured: per part its folder, its manifest's rows and what was skipped.
 
-    The attack takes its options from the configuration's attack of that label, if there is one.
+    The attack takes its options from the configuration's attack of that label, if there is one. `deidentify` leaves out
+    of the images' headers what may name a patient.
 
     Raises:
         InputError: anything in the configuration cannot be used.
@@ -260,6 +261,7 @@ def export_config(
                 place,
                 seed=config.seed,
                 batch_size=config.batch_size,
+                deidentify=deidentify,
                 on_bad=skipped.append if config.skip_bad else None,
                 on_progress=advance,
             )

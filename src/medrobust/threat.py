@@ -10,10 +10,11 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from medrobust.checks import not_negative, positive
+from medrobust.checks import not_negative, one_of, positive
 from medrobust.errors import InputError
 
 Norm = Literal["linf", "l2"]
+Origin = Literal["bound", "clean"]
 Bounds = tuple[float, float]
 # guards a division by a norm: far below any gradient that float32 can step along
 TINY = 1e-30
@@ -28,8 +29,10 @@ class Threat:
         norm: "linf" bounds every value's change, "l2" the Euclidean length of an image's whole change.
         mask: where the change may be: a tensor that broadcasts to the images `(B, C, *spatial)`; zero keeps a
             value as it is.
-        quantum: step of the grid on which the result must lie to survive being saved, counted from the lower
-            bound: 1/255 for 8-bit images, 1 for integer HU. Clean images must lie on it.
+        quantum: step of the grid on which the result must lie to survive being saved: 1/255 for 8-bit images, 1 for
+            integer HU. Clean images must lie on it.
+        origin: where the grid is counted from: "bound", the lower bound, or "clean", each image's own values, whole
+            steps apart (those of a file whose intercept is no whole number of steps from the bound).
 
     All tensors are `(B, C, *spatial)`; bounds come from the victim.
 
@@ -41,9 +44,11 @@ class Threat:
     norm: Norm = "linf"
     mask: Tensor | None = None
     quantum: float | None = None
+    origin: Origin = "bound"
 
     def __post_init__(self) -> None:
         not_negative("eps", self.eps)
+        one_of("origin", self.origin, get_args(Origin))
         if self.norm not in get_args(Norm):
             raise InputError(f"norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
         if self.quantum is not None:
@@ -99,8 +104,11 @@ class Threat:
         slack = _grid_slack(clean, bounds, self.quantum)
         steps = (adversarial.double() - clean.double()) / self.quantum
         whole = steps.sign() * (steps.abs() + slack).floor()
-        grid = ((clean.double() - bounds[0]) / self.quantum).round() + whole
-        saved = (bounds[0] + grid * self.quantum).to(clean).clamp(*bounds)
+        if self.origin == "clean":
+            saved = clean.double() + whole * self.quantum
+        else:
+            saved = bounds[0] + (((clean.double() - bounds[0]) / self.quantum).round() + whole) * self.quantum
+        saved = saved.to(clean).clamp(*bounds)
         return torch.where(whole == 0, clean, saved)
 
     def check(self, clean: Tensor, bounds: Bounds) -> None:
@@ -112,9 +120,11 @@ class Threat:
                 shapes = f"{tuple(self.mask.shape)} does not broadcast to the images' {tuple(clean.shape)}"
                 raise InputError(f"mask of shape {shapes}") from error
         if self.quantum is not None and clean.numel():
-            position = (clean.double() - bounds[0]) / self.quantum
+            least = per_image(clean.flatten(1).amin(1).double(), clean)
+            position = (clean.double() - (bounds[0] if self.origin == "bound" else least)) / self.quantum
             if float((position - position.round()).abs().max()) > _grid_slack(clean, bounds, self.quantum):
-                raise InputError(f"images do not lie on the grid of quantum {self.quantum:g} from {bounds[0]:g}")
+                origin = f"{bounds[0]:g}" if self.origin == "bound" else "their least values"
+                raise InputError(f"images do not lie on the grid of quantum {self.quantum:g} from {origin}")
 
     def _mask_like(self, images: Tensor) -> Tensor:
         assert self.mask is not None

@@ -171,12 +171,12 @@ def _tensor_of(outputs: object) -> Tensor:
 
 
 def _range_hint(least: float, most: float, bounds: tuple[float, float]) -> str:
-    if bounds[0] < 0:
-        return ""
+    if bounds != (0.0, 1.0):
+        return "; set bounds to the lowest and highest value that images may have"
     if least >= -0.5 and 1 < most <= 255:
         return "; this looks like 8-bit values: divide by 255"
     if least <= -500:
         return "; this looks like Hounsfield units: give bounds=(-1024, 3071) or those of the scanner"
     if least >= -10 and most <= 10:
         return "; this looks normalised: pass raw images and give mean and std to the Victim"
-    return "; give the bounds that the data really have"
+    return "; set bounds to the lowest and highest value that images may have"

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from medrobust.data import BadSampleError, DataOptions, file_types, open_dataset
+from medrobust.data import BadSampleError, DataOptions, open_dataset
 from medrobust.data.class_names import EAD_2019, EAD_2020
-from medrobust.data.file_types import FileType, StoredImage
 from medrobust.data.masks import read_class_mask
 from medrobust.errors import InputError
 
@@ -101,42 +101,53 @@ def test_a_jpeg_mask_is_black_and_white(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def covid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The set's files, read as volumes of the number each holds as text."""
-
-    def matches(path: Path) -> bool:
-        return path.name.endswith((".nii.gz", ".nii"))
-
-    def read(path: Path) -> StoredImage:
-        return StoredImage(torch.full((1, 2, 4, 4), float(path.read_text())), spacing=(5.0, 0.7, 0.7))
-
-    def read_mask(path: Path) -> torch.Tensor:
-        return torch.full((2, 4, 4), int(path.read_text()))
-
-    monkeypatch.setitem(file_types.FILE_TYPES, "nifti", FileType(matches, read, read_mask))
+def covid(tmp_path: Path) -> Path:
+    """The set's folders, with volumes of 4 × 4 × 2 voxels: a coronacase in HU, Radiopaedia's as 0 to 255."""
     masks = {"Lung_Mask": 2, "Infection_Mask": 1, "Lung_and_Infection_Mask": 3}
     names = ("coronacases_001", "coronacases_002", "radiopaedia_10_85902_1", "radiopaedia_10_85902_3")
-    for folder, value in {"COVID-19-CT-Seg_20cases": 0, **masks}.items():
-        (tmp_path / folder).mkdir()
-        for name in names:
-            (tmp_path / folder / f"{name}.nii.gz").write_text(str(value))
+    for name in names:
+        values = np.linspace(-1000, 400, 32) if name.startswith("corona") else np.linspace(10, 240, 32)
+        _write_nifti(tmp_path / "COVID-19-CT-Seg_20cases" / f"{name}.nii.gz", values.astype(np.int16).reshape(4, 4, 2))
+        for folder, value in masks.items():
+            mask = np.zeros((4, 4, 2), np.uint8)
+            mask[:2] = value
+            _write_nifti(tmp_path / folder / f"{name}.nii.gz", mask)
     return tmp_path
+
+
+def _write_nifti(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([0.7, 0.7, 5.0, 1.0])), path)
 
 
 def test_covid_ct(covid: Path) -> None:
     dataset = open_dataset(covid)
     assert dataset.info.task == "segmentation"
     assert dataset.info.classes == ("background", "left lung", "right lung", "infection")
+    assert (dataset.info.unit, dataset.info.spatial_dims, dataset.info.channels) == ("HU", 3, 1)
     assert [dataset[index].id for index in range(len(dataset))] == ["coronacases_001", "coronacases_002"]
-    assert dataset[0].patient == "coronacases_001"
-    assert dataset[0].truth.unique().tolist() == [3]
+    sample = dataset[0]
+    assert sample.patient == "coronacases_001"
+    assert sorted(sample.spacing) == pytest.approx([0.7, 0.7, 5.0])
+    assert sample.image.aminmax() == (-1000, 400)
+    assert sample.truth.unique(return_counts=True)[1].tolist() == [16, 16]
+    assert sample.truth.max() == 3
     assert any("Hounsfield" in note for note in dataset.info.notes)
+    assert not any("names no unit" in note for note in dataset.info.notes)  # the authors do
     assert "Cases of another unit are left out: 2." in dataset.info.notes
+
+
+def test_covid_ct_slice_by_slice(covid: Path) -> None:
+    dataset = open_dataset(covid, DataOptions(slices="axial"))
+    assert len(dataset) == 2 * 2
+    assert dataset[0].image.shape == (1, 4, 4)
+    assert {dataset[index].patient for index in range(4)} == {"coronacases_001", "coronacases_002"}
 
 
 def test_covid_ct_cases_of_the_other_unit(covid: Path) -> None:
     dataset = open_dataset(covid, DataOptions(cases="radiopaedia"))
     assert [dataset[index].patient for index in range(len(dataset))] == ["radiopaedia_10", "radiopaedia_10"]
+    assert (dataset.info.unit, dataset.info.bounds) == ("stored", (0, 255))
     assert any("0 to 255" in note and "-1250 to 250 HU" in note for note in dataset.info.notes)
     with pytest.raises(InputError, match="unknown cases 'corona': did you mean 'coronacases'"):
         open_dataset(covid, DataOptions(cases="corona"))
@@ -146,7 +157,7 @@ def test_covid_ct_cases_of_the_other_unit(covid: Path) -> None:
 def test_covid_ct_other_masks(covid: Path, folder: str, classes: int, value: int) -> None:
     dataset = open_dataset(covid, DataOptions(mask_folder=folder))
     assert len(dataset.info.classes) == classes
-    assert dataset[0].truth.unique().tolist() == [value]
+    assert dataset[0].truth.unique().tolist() == [0, value]
 
 
 def test_covid_ct_without_a_mask(covid: Path) -> None:

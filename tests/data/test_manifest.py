@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
@@ -96,23 +98,32 @@ def test_images_below_another_folder(write: Callable[..., Path]) -> None:
         open_dataset(path, DataOptions(image_folder="nowhere"))
 
 
-def test_an_image_of_any_kind(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that is one image (a DICOM series), and a file with a suffix of two parts."""
+def test_volumes(write: Callable[..., Path]) -> None:
+    path = write("image,mask,patient\nct.nii.gz,truth/m.nii.gz,p1\n")
+    (path.parent / "truth").mkdir()
+    values = np.zeros((3, 4, 5), np.int16)
+    nibabel.save(nibabel.Nifti1Image(values - 1000, np.eye(4)), path.parent / "ct.nii.gz")
+    values[1] = 2
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), np.eye(4)), path.parent / "truth" / "m.nii.gz")
+    dataset = open_dataset(path, DataOptions(unit="HU"))
+    assert dataset.info.classes == ("background", "1", "2")
+    assert (dataset.info.unit, dataset.info.spatial_dims) == ("HU", 3)
+    assert dataset[0].truth.unique(return_counts=True)[1].tolist() == [40, 20]
+    assert dataset[0].patient == "p1"
 
-    def read(path: Path) -> StoredImage:
-        return StoredImage(torch.zeros(1, 3, 4, 5), patient=f"patient of {path.name}")
 
-    def read_mask(path: Path) -> torch.Tensor:
-        return torch.ones(3, 4, 5, dtype=torch.int64)
+def test_an_image_that_is_a_folder(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a DICOM series is, whose patient the files name."""
 
-    matches = lambda path: path.is_dir() or path.name.endswith(".nii.gz")  # noqa: E731
-    monkeypatch.setitem(file_types.FILE_TYPES, "volume", FileType(matches, read, read_mask))
-    path = write("image,mask\nseries,m.nii.gz\n")
-    (path.parent / "series").mkdir()
-    (path.parent / "m.nii.gz").touch()
-    dataset = open_dataset(path, DataOptions(classes=2))
+    def read(path: Path, max_pixels: int | None) -> StoredImage:
+        return StoredImage(torch.zeros(1, 3, 4, 5), "HU", patient=f"patient of {path.name}")
+
+    kind = FileType(lambda path: path.is_dir(), read, lambda *_: torch.zeros(3, 4, 5, dtype=torch.int64))
+    monkeypatch.setitem(file_types.FILE_TYPES, "series", kind)
+    path = write("image,boxes,label\npictures,,x\n")
+    dataset = open_dataset(path, DataOptions(format="manifest", task="classification"))
     assert dataset[0].image.shape == (1, 3, 4, 5)
-    assert dataset[0].patient == "patient of series"
+    assert dataset[0].patient == "patient of pictures"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 EMBEDDED = "embedded:"
+# options of every format whose images are files of their own
+_OF_FILES = frozenset(
+    {"patient_pattern", "allow_outside", "unit", "bounds", "max_pixels", "slices", "slices_with_truth"}
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,6 @@ class Format:
     options: frozenset[str] = frozenset()
     splits: Callable[[Path, DataOptions], tuple[str, ...]] = lambda path, options: ()  # noqa: ARG005
 
-
-_OF_FILES = frozenset({"patient_pattern", "allow_outside"})
 
 FORMATS: dict[str, Format] = {
     "medmnist": Format(

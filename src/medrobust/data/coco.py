@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medrobust.data.admission import Enclosure, admit
+from medrobust.data.admission import Enclosure
+from medrobust.data.assembly import assemble
 from medrobust.data.boxes import Box, BoxTruth
 from medrobust.data.class_names import order_classes
-from medrobust.data.dataset import DatasetInfo
-from medrobust.data.files import SPLIT_NAMES, FileDataset, FileEntry, count_channels, last_name, no_split_of
+from medrobust.data.dataset import Dataset
+from medrobust.data.files import SPLIT_NAMES, FileEntry, last_name, no_split_of
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.errors import BadSampleError, InputError
@@ -55,7 +56,7 @@ def splits(path: Path, options: DataOptions) -> tuple[str, ...]:  # noqa: ARG001
     return tuple(dict.fromkeys(names))
 
 
-def open_coco(path: Path, options: DataOptions) -> FileDataset:
+def open_coco(path: Path, options: DataOptions) -> Dataset:
     """Open COCO annotations for detection.
 
     Of several files in annotations/ the one is read whose name has the split in it (instances_val2017.json). Ids are
@@ -74,18 +75,17 @@ def open_coco(path: Path, options: DataOptions) -> FileDataset:
     classes = order_classes(coco.classes, options.classes, source)
     folder = _image_folder(path, file, coco, options)
     every = [_entry(coco, key, name, folder, enclosure, classes) for key, name in coco.images.items()]
-    entries = admit(evenly(every, options.limit), path, options)
     if coco.crowds:
         notes = (*notes, f"Boxes marked iscrowd are left out: {coco.crowds}.")
-    info = DatasetInfo(
+    return assemble(
+        evenly(every, options.limit),
+        path,
+        options,
         name=last_name(path) if path.is_dir() else printable(path.stem),
         task=choose_task(options.task, "detection", ["detection"], source),
         classes=classes,
-        channels=count_channels(entries, options.channels, source),
-        source=source,
         notes=notes,
     )
-    return FileDataset(info, entries, options.size)
 
 
 def read_coco(path: Path) -> CocoFile:

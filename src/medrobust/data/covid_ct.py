@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from medrobust.data.admission import admit
+from medrobust.data.assembly import assemble
 from medrobust.data.class_names import COVID_CT, name_classes
-from medrobust.data.dataset import DatasetInfo
-from medrobust.data.files import FileDataset, FileEntry, count_channels, last_name, no_split_of
+from medrobust.data.dataset import Dataset
+from medrobust.data.files import FileEntry, last_name, no_split_of
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.errors import InputError, unknown
@@ -23,6 +24,7 @@ CASES = {
     "coronacases": "The cases coronacases_* alone, which are in Hounsfield units.",
     "radiopaedia": "The cases radiopaedia_* alone, stored as 0 to 255 for the lung window of -1250 to 250 HU.",
 }
+STORED_BOUNDS = (0.0, 255.0)
 SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -31,7 +33,7 @@ def detect(path: Path, options: DataOptions) -> bool:  # noqa: ARG001
     return (path / IMAGES).is_dir() and any((path / name).is_dir() for name in COVID_CT)
 
 
-def open_covid_ct(path: Path, options: DataOptions) -> FileDataset:
+def open_covid_ct(path: Path, options: DataOptions) -> Dataset:
     """Open the volumes of one source with their masks, for segmentation.
 
     The masks are those of the folder `mask_folder`: Lung_and_Infection_Mask (left lung 1, right lung 2, infection 3),
@@ -48,22 +50,28 @@ def open_covid_ct(path: Path, options: DataOptions) -> FileDataset:
     found = _volumes(path / IMAGES)
     cases = _cases(found, options.cases, source)
     chosen = [name for name in found if name.startswith(cases)]
-    entries = admit([_entry(name, found, path / masks) for name in evenly(chosen, options.limit)], path, options)
     classes = name_classes(options.classes, COVID_CT[masks])
     if len(classes) != len(COVID_CT[masks]):
         raise InputError(f"{source}: {len(classes)} classes are wanted but {masks} has {', '.join(COVID_CT[masks])}")
     notes = no_split_of(source, options.split)
     others = len(found) - len(chosen)
     left_out = (f"Cases of another unit are left out: {others}.",) if others else ()
-    info = DatasetInfo(
+    return assemble(
+        [_entry(name, found, path / masks) for name in evenly(chosen, options.limit)],
+        path,
+        _in_unit_of(cases, options),
         name=last_name(path),
         task=choose_task(options.task, "segmentation", ["segmentation"], source),
         classes=classes,
-        channels=count_channels(entries, options.channels, source),
-        source=source,
         notes=(*notes, CASES[cases], *left_out),
     )
-    return FileDataset(info, entries, options.size)
+
+
+def _in_unit_of(cases: str, options: DataOptions) -> DataOptions:
+    """What the authors say of the values, where options do not."""
+    if cases == "coronacases":
+        return replace(options, unit=options.unit or "HU")
+    return replace(options, unit=options.unit or "stored", bounds=options.bounds or STORED_BOUNDS)
 
 
 def _mask_folder(path: Path, options: DataOptions) -> str:

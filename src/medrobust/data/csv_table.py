@@ -11,12 +11,15 @@ from typing import TypeVar
 
 from medrobust.data.admission import Enclosure, admit
 from medrobust.data.class_names import RETINOPATHY_GRADES, name_classes
-from medrobust.data.dataset import DatasetInfo, TaskName
-from medrobust.data.files import FileDataset, FileEntry, count_channels, last_name, no_split_of
-from medrobust.data.images import SUFFIXES, is_image, printable
+from medrobust.data.dataset import Dataset, DatasetInfo, TaskName
+from medrobust.data.file_types import is_readable, without_suffix
+from medrobust.data.files import FileEntry, last_name, no_split_of
+from medrobust.data.images import printable
 from medrobust.data.labels import as_index, class_of, infer_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.data.rows import Row, Rows, read_rows
+from medrobust.data.slices import dataset_of_files
+from medrobust.data.traits import image_traits
 from medrobust.errors import InputError
 
 # Columns and folders that are found by themselves, the likeliest first; options name others.
@@ -73,9 +76,9 @@ class ImageFinder:
             except OSError as error:
                 raise InputError(f"{printable(folder)} cannot be read ({error.strerror})") from error
             for path in paths:
-                if is_image(path):
-                    listing[_normal(path.name)].append(path)
-                    listing[_normal(path.stem)].append(path)
+                if is_readable(path):
+                    for name in {path.name, without_suffix(path.name)}:
+                        listing[_normal(name)].append(path)
             self._listings[folder] = dict(listing)
         return self._listings[folder]
 
@@ -147,7 +150,7 @@ def splits_of(rows: Rows, column: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.cells[column] for row in rows.rows if row.cells[column])) if column else ()
 
 
-def open_csv_table(path: Path, options: DataOptions) -> FileDataset:
+def open_csv_table(path: Path, options: DataOptions) -> Dataset:
     """Open a CSV table with its image folder.
 
     A table with the columns `id_code` and `diagnosis` is APTOS 2019's: ordinal, five grades. Otherwise a
@@ -170,16 +173,20 @@ def open_csv_table(path: Path, options: DataOptions) -> FileDataset:
     images = ImageFinder(_find_image_folder(table, options))
     labelled = LabelledTable(rows, columns, task, classes, images, options.ignore_index)
     entries = admit([labelled.entry(row) for row in evenly(chosen, options.limit)], path, options)
+    traits = image_traits(entries, options, printable(table))
     info = DatasetInfo(
         name=last_name(table.parent) if path.is_dir() else printable(table.stem),
         task=task,
         classes=classes,
-        channels=count_channels(entries, options.channels, printable(table)),
+        channels=traits.channels,
+        bounds=traits.bounds,
+        unit=traits.unit,
+        spatial_dims=traits.spatial_dims,
         source=printable(path),
-        notes=notes,
+        notes=(*notes, *traits.notes),
         ignore_index=options.ignore_index,
     )
-    return FileDataset(info, entries, options.size)
+    return dataset_of_files(info, entries, options)
 
 
 def _is_table(path: Path) -> bool:
@@ -232,8 +239,7 @@ def _check_ids(rows: Rows, column: str) -> None:
     """No image twice, not even in two splits: the same id would be two samples, or training data a test."""
     seen: dict[str, Row] = {}
     for row in rows.rows:
-        cell = _normal(row.cells[column])
-        stem = cell[: -len(Path(cell).suffix)] if Path(cell).suffix.lower() in SUFFIXES else cell
+        stem = without_suffix(_normal(row.cells[column]))
         if stem and stem in seen:
             raise InputError(
                 f"{rows.place(row, column)}: {row.cells[column]!r} is already in row {seen[stem].number}; "

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from medrobust.data.admission import Enclosure
 from medrobust.data.class_names import EAD_2019, EAD_2020, name_classes
-from medrobust.data.files import FileDataset, no_split_of
+from medrobust.data.dataset import Dataset
+from medrobust.data.files import no_split_of
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions
 from medrobust.data.yolo import Folders, open_boxes, read_class_list
@@ -30,7 +31,7 @@ def detect(path: Path, options: DataOptions) -> bool:  # noqa: ARG001
     return _folders_2020(path) is not None
 
 
-def open_ead(path: Path, options: DataOptions) -> FileDataset:
+def open_ead(path: Path, options: DataOptions) -> Dataset:
     """Open EAD's images for detection.
 
     An image without a text file has no artefact. Ids are the images' paths below `path`.

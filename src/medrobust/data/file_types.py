@@ -1,61 +1,47 @@
 """The kinds of image file: how each is read, and how an attacked image is written back in its kind.
 
-A new kind is a module here with a `FileType`, and a line in `FILE_TYPES`.
+A new kind is a module here with the functions of a `FileType`, and an entry in `FILE_TYPES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from medrobust.data.images import is_image, read_image, read_mask
+from medrobust.data import images, nifti
+from medrobust.data.stored_image import FileType, Outline, StoredImage
 
-
-@dataclass(frozen=True)
-class StoredImage:
-    """What an image file holds.
-
-    Attributes:
-        pixels: `(C, *spatial)` float32 in data units; spatial is (H, W) or (D, H, W).
-        unit: "[0, 1]", "HU", or "stored" where the file names none.
-        spacing: millimetres from one pixel (voxel) to the next along each spatial axis, if known.
-        quantum: step between the values the file can hold, in data units; None when it holds floats, or is of a kind
-            that is not written back.
-        patient: identity, if the file names one.
-    """
-
-    pixels: Tensor
-    unit: str = "[0, 1]"
-    spacing: tuple[float, ...] | None = None
-    quantum: float | None = None
-    patient: str | None = None
-
-
-@dataclass(frozen=True)
-class FileType:
-    """One kind of image file.
-
-    Attributes:
-        matches: is this path (a file, or a folder that is one image) of this kind? By its name, or its first bytes.
-        read: reads it; raises `BadSampleError` naming the file.
-        read_mask: reads one as class indices, `(*spatial)` int64; raises `BadSampleError`.
-        write: `write(source, pixels, target)` writes `(C, *spatial)` in data units as the source is stored, with its
-            header, to the new path `target`; None when this kind is not written back.
-        suffix: of a file written back, for a source: ".nii.gz", ".dcm", or "" when it is a folder.
-    """
-
-    matches: Callable[[Path], bool]
-    read: Callable[[Path], StoredImage]
-    read_mask: Callable[[Path], Tensor]
-    write: Callable[[Path, Tensor, Path], None] | None = None
-    suffix: Callable[[Path], str] = lambda source: source.suffix
-
+__all__ = [
+    "FILE_TYPES",
+    "FileType",
+    "StoredImage",
+    "check_same_place",
+    "file_type_of",
+    "is_readable",
+    "outline_of",
+    "read_stored",
+    "read_stored_mask",
+    "without_suffix",
+]
 
 FILE_TYPES: dict[str, FileType] = {
-    "raster": FileType(is_image, lambda path: StoredImage(read_image(path)), read_mask),
+    "raster": FileType(
+        images.is_image,
+        lambda path, max_pixels: StoredImage(images.read_image(path, max_pixels)),
+        images.read_mask,
+        tuple(sorted(images.SUFFIXES)),
+    ),
+    "nifti": FileType(
+        nifti.matches,
+        nifti.read,
+        nifti.read_mask,
+        nifti.SUFFIXES,
+        nifti.write,
+        nifti.suffix,
+        nifti.outline,
+        nifti.check_mask,
+    ),
 }
 
 
@@ -69,19 +55,45 @@ def is_readable(path: Path) -> bool:
     return any(known.matches(path) for known in FILE_TYPES.values())
 
 
-def read_stored(path: Path) -> StoredImage:
-    """Read an image of any kind.
+def without_suffix(name: str) -> str:
+    """A file's name without the suffix of any kind of image (".nii.gz" is one); as it is if it has none."""
+    lowered = name.lower()
+    ends = (suffix for known in FILE_TYPES.values() for suffix in known.suffixes if lowered.endswith(suffix))
+    return name[: len(name) - len(next(ends, ""))]
+
+
+def read_stored(path: Path, max_pixels: int | None = None) -> StoredImage:
+    """Read an image of any kind, of at most `max_pixels` pixels (voxels); None leaves that to the kind.
 
     Raises:
         BadSampleError: the file cannot be used; the message names it.
     """
-    return file_type_of(path).read(path)
+    return file_type_of(path).read(path, max_pixels)
 
 
-def read_stored_mask(path: Path) -> Tensor:
+def read_stored_mask(path: Path, max_pixels: int | None = None) -> Tensor:
     """Read a mask of any kind as the integers stored in it, `(*spatial)` int64.
 
     Raises:
         BadSampleError: as for `read_stored`, or the values are no whole numbers.
     """
-    return file_type_of(path).read_mask(path)
+    return file_type_of(path).read_mask(path, max_pixels)
+
+
+def outline_of(path: Path, max_pixels: int | None = None) -> Outline:
+    """Shape and planes of an image of any kind, from its header alone where there is one.
+
+    Raises:
+        BadSampleError: as for `read_stored`.
+    """
+    kind = file_type_of(path)
+    if kind.outline is not None:
+        return kind.outline(path, max_pixels)
+    return Outline(tuple(kind.read(path, max_pixels).pixels.shape[1:]))
+
+
+def check_same_place(image: Path, mask: Path) -> None:
+    """Raise `BadSampleError` when image and mask, of one kind and shape, say that they lie in different places."""
+    kind = file_type_of(image)
+    if kind.check_mask is not None and file_type_of(mask) is kind:
+        kind.check_mask(image, mask)

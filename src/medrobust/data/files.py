@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from medrobust.data.boxes import BoxTruth, box_tensor, resize_boxes
+from medrobust.data.boxes import BoxTruth, box_tensor
 from medrobust.data.dataset import DatasetInfo, Sample
-from medrobust.data.file_types import StoredImage, is_readable, read_stored
-from medrobust.data.images import printable, resize, resize_mask, with_channels
+from medrobust.data.file_types import StoredImage, check_same_place, is_readable, read_stored
+from medrobust.data.images import printable, with_channels
 from medrobust.data.masks import read_class_mask
+from medrobust.data.resizing import resized
 from medrobust.errors import BadSampleError, InputError
 
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -50,11 +51,13 @@ class FileDataset:
         info: what the set says of itself.
         entries: one for each sample.
         size: (height, width) to bring images and masks to, or None to leave them as they are.
+        max_pixels: refuse files with more pixels (voxels); None leaves that to the kind of file.
     """
 
     info: DatasetInfo
     entries: Sequence[FileEntry]
     size: tuple[int, int] | None = None
+    max_pixels: int | None = None
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -69,28 +72,23 @@ class FileDataset:
         entry = self.entries[index]
         if entry.fault:
             raise BadSampleError(entry.fault)
-        stored = read_stored(entry.image)
-        self._check_unit(stored, entry)
+        stored = read_stored(entry.image, self.max_pixels)
+        self._check_kind(stored, entry)
         image = with_channels(stored.pixels, self.info.channels)
-        truth = self._truth(entry, image)
-        spacing, quantum = stored.spacing, stored.quantum
-        if self.size is not None:
-            before = image.shape[-2:]
-            image, quantum = resize(image, self.size), None
-            if isinstance(entry.truth, Path):
-                truth = resize_mask(truth, self.size)
-            elif isinstance(entry.truth, BoxTruth):
-                truth = resize_boxes(truth, before, self.size)
-            if spacing is not None:
-                ratios = (old / new for old, new in zip(before, self.size, strict=True))
-                spacing = tuple(step * ratio for step, ratio in zip(spacing, ratios, strict=True))
-        if self.info.ignore_index is not None and (truth == self.info.ignore_index).all():
-            raise BadSampleError(
-                f"{printable(entry.image)} has no truth but ignore_index {self.info.ignore_index}, so no answer to it "
-                "is right or wrong: leave it out"
-            )
         patient = entry.patient if entry.patient is not None else stored.patient
-        return Sample(entry.id, image, truth, patient, entry.columns, spacing, quantum, entry.image)
+        sample = Sample(
+            id=entry.id,
+            image=image,
+            truth=self._truth(entry, image),
+            patient=patient,
+            columns=entry.columns,
+            spacing=stored.spacing,
+            quantum=stored.quantum,
+            file=entry.image,
+        )
+        sample = resized(sample, self.size)
+        refuse_unknown_truth(sample.truth, self.info.ignore_index, printable(entry.image))
+        return sample
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over how files are read, the entries, and the bytes of their files.
@@ -107,11 +105,19 @@ class FileDataset:
                     digest.update(_file_digest(path))
         return digest.hexdigest()
 
-    def _check_unit(self, stored: StoredImage, entry: FileEntry) -> None:
-        if stored.unit != self.info.unit:
+    def _check_kind(self, stored: StoredImage, entry: FileEntry) -> None:
+        """Unit and axes must be the set's; what a file without a unit of its own holds, the set has decided."""
+        decided = stored.unit == "stored" and self.info.unit == "HU"
+        if stored.unit != self.info.unit and not decided:
             raise BadSampleError(
                 f"{printable(entry.image)} has values in {stored.unit}, the set is in {self.info.unit}: give each a "
                 "run of its own"
+            )
+        axes = stored.pixels.ndim - 1
+        if axes != self.info.spatial_dims:
+            raise BadSampleError(
+                f"{printable(entry.image)} has {axes} axes, the set's images have {self.info.spatial_dims}: give each "
+                "a run of its own"
             )
 
     def _truth(self, entry: FileEntry, image: Tensor) -> Tensor:
@@ -119,12 +125,13 @@ class FileDataset:
             return box_tensor(entry.truth, image.shape[-2:], printable(entry.image))
         if not isinstance(entry.truth, Path):
             return torch.tensor(entry.truth, dtype=torch.int64)
-        mask = read_class_mask(entry.truth, len(self.info.classes), self.info.ignore_index)
+        mask = read_class_mask(entry.truth, len(self.info.classes), self.info.ignore_index, self.max_pixels)
         if mask.shape != image.shape[1:]:
             raise BadSampleError(
                 f"{printable(entry.image)} is {_size(image[0])} but its mask {printable(entry.truth)} is "
                 f"{_size(mask)}: give both one size"
             )
+        check_same_place(entry.image, entry.truth)
         return mask
 
 
@@ -169,23 +176,12 @@ def refuse_faults(entries: Iterable[FileEntry]) -> None:
         raise BadSampleError(f"{fault} (--skip-bad leaves such images out and lists them)")
 
 
-def count_channels(entries: Iterable[FileEntry], wanted: int | None, source: str) -> int:
-    """The wanted number of channels, or that of the first image that can be read.
-
-    Raises:
-        InputError: no image can be read.
-    """
-    if wanted is not None:
-        return wanted
-    faults = []
-    for entry in entries:
-        try:
-            if not entry.fault:
-                return len(read_stored(entry.image).pixels)
-            faults.append(entry.fault)
-        except BadSampleError as error:
-            faults.append(str(error))
-    raise InputError(f"{source}: no image can be read; the first: {faults[0]}")
+def refuse_unknown_truth(truth: Tensor, ignore_index: int | None, name: str) -> None:
+    """Raise `BadSampleError` when all of the truth is `ignore_index`."""
+    if ignore_index is not None and (truth == ignore_index).all():
+        raise BadSampleError(
+            f"{name} has no truth but ignore_index {ignore_index}, so no answer to it is right or wrong: leave it out"
+        )
 
 
 def no_split_of(source: str, split: str) -> tuple[str, ...]:
@@ -208,5 +204,4 @@ def _file_digest(path: Path) -> bytes:
 
 
 def _size(pixels: Tensor) -> str:
-    height, width = pixels.shape
-    return f"{width} × {height}"
+    return " × ".join(str(length) for length in reversed(pixels.shape))

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medrobust.data.admission import admit
-from medrobust.data.dataset import DatasetInfo
+from medrobust.data.dataset import Dataset, DatasetInfo
 from medrobust.data.files import (
     SPLIT_NAMES,
-    FileDataset,
     FileEntry,
-    count_channels,
     images_under,
     last_name,
     no_split_of,
@@ -20,6 +18,8 @@ from medrobust.data.files import (
 )
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, choose_task, evenly
+from medrobust.data.slices import dataset_of_files
+from medrobust.data.traits import image_traits
 from medrobust.errors import InputError
 
 
@@ -33,7 +33,7 @@ def splits(path: Path, options: DataOptions) -> tuple[str, ...]:  # noqa: ARG001
     return tuple(folder.name for folder in subfolders(path) if folder.name.lower() in SPLIT_NAMES)
 
 
-def open_image_folder(path: Path, options: DataOptions) -> FileDataset:
+def open_image_folder(path: Path, options: DataOptions) -> Dataset:
     """Open a folder of class folders.
 
     Classes are the folders' names in alphabetical order, as in torchvision's `ImageFolder` (numbers are the
@@ -54,17 +54,23 @@ def open_image_folder(path: Path, options: DataOptions) -> FileDataset:
         for image in images_under(folder)
     ]
     if not every:
-        raise InputError(f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG or TIFF files there")
+        raise InputError(
+            f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG, TIFF or NIfTI files there"
+        )
     entries = admit(evenly(every, options.limit), path, options)
+    traits = image_traits(entries, options, source)
     info = DatasetInfo(
         name=last_name(path),
         task=choose_task(options.task, "classification", ["classification", "ordinal"], source),
         classes=classes,
-        channels=count_channels(entries, options.channels, source),
+        channels=traits.channels,
+        bounds=traits.bounds,
+        unit=traits.unit,
+        spatial_dims=traits.spatial_dims,
         source=source,
-        notes=notes,
+        notes=(*notes, *traits.notes),
     )
-    return FileDataset(info, entries, options.size)
+    return dataset_of_files(info, entries, options)
 
 
 def _roots(path: Path, source: str, split: str) -> tuple[Sequence[Path], tuple[str, ...]]:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from medrobust.data.admission import admit
 from medrobust.data.class_names import name_classes, numbered
-from medrobust.data.dataset import DatasetInfo
+from medrobust.data.dataset import Dataset, DatasetInfo
+from medrobust.data.file_types import without_suffix
 from medrobust.data.files import (
     SPLIT_NAMES,
-    FileDataset,
     FileEntry,
-    count_channels,
     images_under,
     last_name,
     no_split_of,
@@ -23,6 +22,8 @@ from medrobust.data.files import (
 from medrobust.data.images import printable
 from medrobust.data.masks import guess_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
+from medrobust.data.slices import dataset_of_files
+from medrobust.data.traits import image_traits
 from medrobust.errors import BadSampleError, InputError
 
 IMAGES, MASKS = "images", "masks"
@@ -44,7 +45,7 @@ def splits(path: Path, options: DataOptions) -> tuple[str, ...]:
     return tuple(folder.name for folder in subfolders(path) if _has_both(folder, options))
 
 
-def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
+def open_image_masks(path: Path, options: DataOptions) -> Dataset:
     """Open a folder of images and masks, `path` or `path/split`, for segmentation.
 
     How many classes there are is taken from the first mask that can be read, unless `classes` says it. Ids
@@ -60,16 +61,20 @@ def open_image_masks(path: Path, options: DataOptions) -> FileDataset:
     root, notes = _root(path, source, options)
     every = _pair(path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options)
     entries = admit(evenly(every, options.limit), path, options)
+    traits = image_traits(entries, options, source)
     info = DatasetInfo(
         name=last_name(path),
         task=choose_task(options.task, "segmentation", ["segmentation"], source),
         classes=mask_classes(every, options, source),
-        channels=count_channels(entries, options.channels, source),
+        channels=traits.channels,
+        bounds=traits.bounds,
+        unit=traits.unit,
+        spatial_dims=traits.spatial_dims,
         source=source,
-        notes=notes,
+        notes=(*notes, *traits.notes),
         ignore_index=options.ignore_index,
     )
-    return FileDataset(info, entries, options.size)
+    return dataset_of_files(info, entries, options)
 
 
 def _has_both(root: Path, options: DataOptions) -> bool:
@@ -97,9 +102,9 @@ def _pair(path: Path, image_folder: Path, mask_folder: Path, options: DataOption
     images = images_under(image_folder)
     if image_folder.resolve() == mask_folder.resolve():
         suffixes = tuple(suffix for suffix in suffixes if suffix)
-        images = [image for image in images if not image.stem.endswith(suffixes)]
+        images = [image for image in images if not without_suffix(image.name).endswith(suffixes)]
     if not images:
-        raise InputError(f"{printable(image_folder)}: there is no image; put PNG, JPEG or TIFF files there")
+        raise InputError(f"{printable(image_folder)}: there is no image; put PNG, JPEG, TIFF or NIfTI files there")
     return [_entry(path, image, _stem(image, image_folder), mask_folder, masks, suffixes) for image in images]
 
 
@@ -122,13 +127,13 @@ def _entry(
 
 
 def _stem(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return path.relative_to(folder).with_name(without_suffix(path.name)).as_posix()
 
 
 def mask_classes(entries: Iterable[FileEntry], options: DataOptions, source: str) -> tuple[str, ...]:
     """The classes of masks: as options say, or as many as the first that can be read seems to have."""
     wanted, ignored = options.classes, options.ignore_index
-    count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries, ignored)
+    count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries, ignored, options.max_pixels)
     if ignored is not None and ignored < count:
         raise InputError(
             f"{source}: ignore_index {ignored} is not a value above the classes 0 to {count - 1}, up to 255; "
@@ -138,12 +143,12 @@ def mask_classes(entries: Iterable[FileEntry], options: DataOptions, source: str
     return name_classes(wanted, default)
 
 
-def _guess_count(entries: Iterable[FileEntry], ignore_index: int | None) -> int:
+def _guess_count(entries: Iterable[FileEntry], ignore_index: int | None, max_pixels: int | None) -> int:
     for entry in entries:
         if not isinstance(entry.truth, Path) or entry.fault:
             continue
         try:
-            count = guess_classes(entry.truth, ignore_index)
+            count = guess_classes(entry.truth, ignore_index, max_pixels)
         except BadSampleError:
             continue  # told when the sample is read
         if count is not None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 MAX_PIXELS = 2**26  # 8192 × 8192: as three float32 channels 0.8 GB, and below the size Pillow warns of
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
+_PILLOW = threading.Lock()
 # Pillow's modes, and what each is converted to first; a mode that is not listed is refused.
 _IMAGE_MODES = {
     **{mode: mode for mode in ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")},
@@ -56,7 +59,7 @@ def printable(path: str | Path) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, max_pixels: int | None = None) -> Tensor:
     """Read an image file.
 
     8-bit values are divided by 255, 16-bit values by 65535; an alpha channel is dropped; palette images
@@ -66,10 +69,10 @@ def read_image(path: Path) -> Tensor:
         `(C, H, W)` float32 in [0, 1], C = 1 or 3.
 
     Raises:
-        BadSampleError: the file is missing, damaged, larger than `MAX_PIXELS`, of another kind, or has float
-            values outside [0, 1].
+        BadSampleError: the file is missing, damaged, larger than `max_pixels` (`MAX_PIXELS` when None), of another
+            kind, or has float values outside [0, 1].
     """
-    pixels = _without_alpha(_decode(path, _IMAGE_MODES))
+    pixels = _without_alpha(_decode(path, _IMAGE_MODES, max_pixels))
     if np.issubdtype(pixels.dtype, np.floating):
         _check_range(pixels, path)
         scaled = pixels.astype(np.float32)
@@ -80,7 +83,7 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-def read_mask(path: Path) -> Tensor:
+def read_mask(path: Path, max_pixels: int | None = None) -> Tensor:
     """Read a mask file as the integers stored in it; a palette image gives its indices.
 
     Returns:
@@ -89,7 +92,7 @@ def read_mask(path: Path) -> Tensor:
     Raises:
         BadSampleError: as for `read_image`, or the mask is coloured or not of integers.
     """
-    pixels = _without_alpha(_decode(path, _MASK_MODES))
+    pixels = _without_alpha(_decode(path, _MASK_MODES, max_pixels))
     if pixels.dtype.kind not in "bui":
         raise _bad(path, f"has {pixels.dtype} values", "save the mask with integer class indices")
     if (pixels != pixels[..., :1]).any():
@@ -110,21 +113,27 @@ def with_channels(image: Tensor, channels: int) -> Tensor:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a `(C, H, W)` image to `size` = (height, width), bilinear with antialiasing."""
-    if tuple(image.shape[1:]) == size:
+    """Resize a `(C, H, W)` image, or every slice of a `(C, D, H, W)` one, to `size` = (height, width).
+
+    Bilinear with antialiasing.
+    """
+    if tuple(image.shape[-2:]) == size:
         return image
-    resized = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    slices = image.reshape(1, -1, *image.shape[-2:])
+    resized = F.interpolate(slices, size, mode="bilinear", antialias=True, align_corners=False)
+    resized = resized.reshape(*image.shape[:-2], *size)
     # a weighted mean lies between the extremes; rounding in its weights may step over them
     return resized.clamp(image.min(), image.max())
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a `(H, W)` int64 mask to `size` = (height, width) by the nearest pixel."""
-    height, width = (((torch.arange(new) + 0.5) * old / new).long() for old, new in zip(mask.shape, size, strict=True))
-    return mask[height][:, width]
+    """Resize a `(H, W)` int64 mask, or every slice of a `(D, H, W)` one, to `size` by the nearest pixel."""
+    sides = zip(mask.shape[-2:], size, strict=True)
+    height, width = (((torch.arange(new) + 0.5) * old / new).long() for old, new in sides)
+    return mask[..., height, :][..., width]
 
 
-def _decode(path: Path, modes: Mapping[str, str]) -> Array:
+def _decode(path: Path, modes: Mapping[str, str], max_pixels: int | None) -> Array:
     """`(H, W, 1 to 4)` bool, unsigned or float as stored."""
     try:
         content = path.read_bytes()
@@ -132,8 +141,10 @@ def _decode(path: Path, modes: Mapping[str, str]) -> Array:
         raise _bad(path, "does not exist", "put the file there") from None
     except OSError as error:
         raise _bad(path, f"cannot be opened ({error.strerror})", "mend its permissions or replace it") from None
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
     try:
-        pixels = _decode_bytes(path, content, modes)
+        with _pillow_allows(limit):
+            pixels = _decode_bytes(path, content, modes, limit)
     except BadSampleError:
         raise
     except UnidentifiedImageError:
@@ -144,27 +155,27 @@ def _decode(path: Path, modes: Mapping[str, str]) -> Array:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _decode_bytes(path: Path, content: bytes, modes: Mapping[str, str]) -> Array:
+def _decode_bytes(path: Path, content: bytes, modes: Mapping[str, str], limit: int) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.simplefilter("ignore", UserWarning)  # of damaged metadata, which is not used
         try:
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
         except Image.DecompressionBombError:
-            raise _too_large(path) from None
+            raise _too_large(path, "far", limit) from None
         except UnidentifiedImageError:
             if not content.startswith((b"II", b"MM")):
                 raise
-            return _decode_by_tifffile(path, content)  # e.g. 64-bit floats
+            return _decode_by_tifffile(path, content, limit)  # e.g. 64-bit floats
         with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _too_large(path, f"{image.width} × {image.height}")
+            if image.width * image.height > limit:
+                raise _too_large(path, f"{image.width} × {image.height}", limit)
             if image.format in ("PNG", "TIFF") and getattr(image, "n_frames", 1) > 1:
                 raise _several_pages(path)
             if image.format == "PNG" and png16.is_deep(content):
                 return png16.decode(content)
             if image.format == "TIFF" and (_is_deep_tiff(image) or _is_signed_tiff(image)):
-                return _decode_by_tifffile(path, content)
+                return _decode_by_tifffile(path, content, limit)
             if image.mode not in modes:
                 raise _bad(path, f"has colour mode {image.mode}", "save it as greyscale or RGB")
             pixels = np.asarray(image if modes[image.mode] == image.mode else image.convert(modes[image.mode]))
@@ -173,6 +184,20 @@ def _decode_bytes(path: Path, content: bytes, modes: Mapping[str, str]) -> Array
             if image.mode in _SIXTEEN_BIT:
                 return _as_stored(path, image, pixels.astype(np.uint16))
             return pixels
+
+
+@contextmanager
+def _pillow_allows(limit: int) -> Iterator[None]:
+    """Pillow has one limit for all images: it is lifted while one is read that may be larger."""
+    if limit <= MAX_PIXELS:
+        yield
+        return
+    with _PILLOW:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
 
 
 def _is_deep_tiff(image: Image.Image) -> bool:
@@ -200,15 +225,15 @@ def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
     return getattr(image, "tag_v2", {}).get(tag, default)
 
 
-def _decode_by_tifffile(path: Path, content: bytes) -> Array:
+def _decode_by_tifffile(path: Path, content: bytes, limit: int) -> Array:
     import tifffile  # here: few files need it
 
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages[0]
         if len(file.pages) > 1:
             raise _several_pages(path)
-        if page.imagewidth * page.imagelength > MAX_PIXELS:
-            raise _too_large(path, f"{page.imagewidth} × {page.imagelength}")
+        if page.imagewidth * page.imagelength > limit:
+            raise _too_large(path, f"{page.imagewidth} × {page.imagelength}", limit)
         try:
             pixels: Array = page.asarray()
         except ValueError as error:
@@ -240,8 +265,8 @@ def _several_pages(path: Path) -> BadSampleError:
     return _bad(path, "holds several pages", "save each as a file of its own")
 
 
-def _too_large(path: Path, size: str = "far") -> BadSampleError:
-    return _bad(path, f"is too large ({size}, more than {MAX_PIXELS} pixels)", "save it smaller or cut it up")
+def _too_large(path: Path, size: str, limit: int) -> BadSampleError:
+    return _bad(path, f"is too large ({size}, more than {limit} pixels)", "save it smaller, or set max_pixels")
 
 
 def _bad(path: Path, fault: str, remedy: str) -> BadSampleError:

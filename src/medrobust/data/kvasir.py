@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medrobust.data.admission import Enclosure, admit
+from medrobust.data.admission import Enclosure
+from medrobust.data.assembly import assemble
 from medrobust.data.boxes import Box, BoxTruth
 from medrobust.data.class_names import name_classes
-from medrobust.data.dataset import DatasetInfo
+from medrobust.data.dataset import Dataset
 from medrobust.data.files import (
-    FileDataset,
     FileEntry,
-    count_channels,
     images_under,
     last_name,
     no_split_of,
@@ -37,7 +36,7 @@ def detect(path: Path, options: DataOptions) -> bool:  # noqa: ARG001
     return (path / IMAGES).is_dir() and (path / BOXES).is_file()
 
 
-def open_kvasir(path: Path, options: DataOptions) -> FileDataset:
+def open_kvasir(path: Path, options: DataOptions) -> Dataset:
     """Open Kvasir-SEG: for segmentation, or by the task "detection" with the boxes of its polyps.
 
     Ids are the images' paths below `path`.
@@ -56,16 +55,15 @@ def open_kvasir(path: Path, options: DataOptions) -> FileDataset:
     Enclosure.around(path, options).check(path / BOXES)
     boxes = _read(path / BOXES)
     images = images_under(path / IMAGES)
-    entries = admit([_entry(image, path, boxes) for image in evenly(images, options.limit)], path, options)
-    info = DatasetInfo(
+    return assemble(
+        [_entry(image, path, boxes) for image in evenly(images, options.limit)],
+        path,
+        options,
         name=last_name(path),
         task=task,
         classes=classes,
-        channels=count_channels(entries, options.channels, source),
-        source=source,
         notes=no_split_of(source, options.split),
     )
-    return FileDataset(info, entries, options.size)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

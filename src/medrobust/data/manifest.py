@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from medrobust.data import csv_table
-from medrobust.data.admission import Enclosure, admit
+from medrobust.data.admission import Enclosure
+from medrobust.data.assembly import assemble
 from medrobust.data.boxes import Box, BoxTruth
 from medrobust.data.class_names import numbered
 from medrobust.data.csv_table import find_table, rows_of_split, splits_of
-from medrobust.data.dataset import DatasetInfo, TaskName
-from medrobust.data.files import FileDataset, FileEntry, count_channels, last_name
+from medrobust.data.dataset import Dataset, TaskName
+from medrobust.data.files import FileEntry, last_name
 from medrobust.data.image_masks import mask_classes
 from medrobust.data.images import printable
 from medrobust.data.labels import class_of, infer_classes
@@ -149,7 +150,7 @@ def splits(path: Path, options: DataOptions) -> tuple[str, ...]:
     return splits_of(rows, SPLIT if SPLIT in rows.columns else None)
 
 
-def open_manifest(path: Path, options: DataOptions) -> FileDataset:
+def open_manifest(path: Path, options: DataOptions) -> Dataset:
     """Open a CSV manifest.
 
     Paths are relative to the CSV file, or to `image_folder`, and must stay in it or in the CSV's folder. `boxes` is a
@@ -174,18 +175,16 @@ def open_manifest(path: Path, options: DataOptions) -> FileDataset:
     manifest = Manifest(rows, column, folder, enclosure)
     _check_ids(manifest)
     classes = _classes(manifest, options)
-    entries = admit([manifest.entry(row, classes) for row in evenly(chosen, options.limit)], path, options)
-    source = printable(path)
-    info = DatasetInfo(
+    entries = [manifest.entry(row, classes) for row in evenly(chosen, options.limit)]
+    return assemble(
+        entries,
+        path,
+        options,
         name=last_name(table.parent) if path.is_dir() else printable(table.stem),
         task=task,
-        classes=mask_classes(entries, options, source) if column == "mask" else classes,
-        channels=count_channels(entries, options.channels, source),
-        source=source,
+        classes=mask_classes(entries, options, printable(path)) if column == "mask" else classes,
         notes=notes,
-        ignore_index=options.ignore_index,
     )
-    return FileDataset(info, entries, options.size)
 
 
 def raw_box(text: str, place: str) -> RawBox:

@@ -16,14 +16,14 @@ LOSSY = frozenset({".jpg", ".jpeg"})  # their values are near what was saved: no
 MAX_INDEX = 30  # a grey up to this one, beside white and no other light grey, may as well be a class index
 
 
-def guess_classes(path: Path, ignore_index: int | None = None) -> int | None:
+def guess_classes(path: Path, ignore_index: int | None = None, max_pixels: int | None = None) -> int | None:
     """Number of classes that a mask file seems to have: white on black is two. None if all of it is to be ignored.
 
     Raises:
         BadSampleError: the file cannot be read.
         InputError: its values may mean one thing or another.
     """
-    mask = read_stored_mask(path)
+    mask = read_stored_mask(path, max_pixels)
     if _is_lossy(path, mask, ignore_index):
         return 2
     if ignore_index is None and int(mask.max()) == WHITE:
@@ -40,19 +40,19 @@ def guess_classes(path: Path, ignore_index: int | None = None) -> int | None:
     return max(2, int(used.max()) + 1) if used.numel() else None
 
 
-def read_class_mask(path: Path, classes: int, ignore_index: int | None = None) -> Tensor:
+def read_class_mask(path: Path, classes: int, ignore_index: int | None = None, max_pixels: int | None = None) -> Tensor:
     """Read a mask of `classes` classes.
 
     Two classes may be stored as 0 and 1 or, without `ignore_index`, as black and white (255): then what is
     above 127 is class 1, so that soft edges are cut in the middle. A JPEG with values above 1 is always so.
 
     Returns:
-        `(H, W)` int64 in 0 … classes − 1, or `ignore_index`.
+        `(H, W)` or `(D, H, W)` int64 in 0 … classes − 1, or `ignore_index`.
 
     Raises:
         BadSampleError: the file cannot be read, or a value is no class.
     """
-    mask = read_stored_mask(path)
+    mask = read_stored_mask(path, max_pixels)
     if classes == 2 and _is_lossy(path, mask, ignore_index):
         return (mask > WHITE // 2).long()
     if ignore_index is None and classes == 2 and int(mask.max()) == WHITE:

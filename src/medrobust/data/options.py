@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from medrobust.checks import boolean
 from medrobust.data.dataset import TaskName
 from medrobust.errors import InputError, unknown
 
 Item = TypeVar("Item")
+Unit = Literal["HU", "stored"]
+Plane = Literal["axial", "coronal", "sagittal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,13 @@ class DataOptions:
             id, e.g. "^([^_]+)_".
         allow_outside: every format of files: read also what links and paths out of the data folder lead to.
         cases: covid_ct: "coronacases" or "radiopaedia".
+        unit: what the values of files are that do not say it themselves, as NIfTI: "HU" or "stored"; a guess from the
+            first image when None.
+        bounds: lowest and highest value of an image, for files that are not in [0, 1]: those of 12-bit CT for "HU", the
+            least and greatest values found for "stored" when None.
+        max_pixels: refuse files with more pixels (voxels); 2^26 for 2-D pictures, 2^30 for volumes when None.
+        slices: read every slice of volumes in this plane as an image of its own.
+        slices_with_truth: leave out slices whose mask holds the background alone.
         table: csv_table, manifest: the CSV file in the folder.
         image_column: csv_table: the column with the image's file name, with or without its suffix.
         label_column: csv_table: the column with the class, or several columns of 0/1 for multi-label.
@@ -59,6 +69,11 @@ class DataOptions:
     patient_pattern: str | None = None
     allow_outside: bool = False
     cases: str | None = None
+    unit: Unit | None = None
+    bounds: tuple[float, float] | None = None
+    max_pixels: int | None = None
+    slices: Plane | None = None
+    slices_with_truth: bool = False
     table: str | None = None
     image_column: str | None = None
     label_column: str | tuple[str, ...] | None = None
@@ -70,7 +85,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Check every value, and make tuples of lists (as YAML gives them)."""
-        for name in ("classes", "resize", "label_column"):
+        for name in ("classes", "resize", "label_column", "bounds"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
@@ -85,6 +100,7 @@ class DataOptions:
             raise _wrong("channels", self.channels, "1 or 3")
         self._check_ignore_index()
         self._check_patient_pattern()
+        self._check_reading_of_volumes()
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -131,6 +147,19 @@ class DataOptions:
         if self.patient_column is not None:
             raise InputError("patient_column and patient_pattern both name the patient; set one of them")
 
+    def _check_reading_of_volumes(self) -> None:
+        for name, words in (("unit", get_args(Unit)), ("slices", get_args(Plane))):
+            value = getattr(self, name)
+            if value is not None and value not in words:
+                raise _wrong(name, value, f"one of {', '.join(words)}")
+        if self.bounds is not None and not _are_bounds(self.bounds):
+            raise _wrong("bounds", self.bounds, "two finite numbers, the lower one first")
+        if self.max_pixels is not None and not _is_count(self.max_pixels):
+            raise _wrong("max_pixels", self.max_pixels, "a whole number, 1 or more")
+        boolean("slices_with_truth", self.slices_with_truth)
+        if self.slices_with_truth and self.slices is None:
+            raise InputError("slices_with_truth leaves out slices of volumes: set slices too")
+
     def _check_ignore_index(self) -> None:
         value = self.ignore_index
         if value is None:
@@ -174,6 +203,13 @@ def _is_text(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_bounds(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in value)
+    return numbers and value[0] < value[1]
 
 
 def _wrong(option: str, value: object, wanted: str) -> InputError:

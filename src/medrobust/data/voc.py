@@ -10,12 +10,13 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from medrobust.data.admission import Enclosure, admit
+from medrobust.data.admission import Enclosure
+from medrobust.data.assembly import assemble
 from medrobust.data.boxes import Box, BoxTruth
 from medrobust.data.class_names import order_classes
-from medrobust.data.dataset import DatasetInfo
-from medrobust.data.file_types import is_readable
-from medrobust.data.files import FileDataset, FileEntry, count_channels, is_hidden, last_name, no_split_of
+from medrobust.data.dataset import Dataset
+from medrobust.data.file_types import is_readable, without_suffix
+from medrobust.data.files import FileEntry, is_hidden, last_name, no_split_of
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.errors import BadSampleError, InputError
@@ -45,7 +46,7 @@ def splits(path: Path, options: DataOptions) -> tuple[str, ...]:  # noqa: ARG001
     return tuple(name for name in SPLITS if (path / LISTS / f"{name}.txt").is_file())
 
 
-def open_voc(path: Path, options: DataOptions) -> FileDataset:
+def open_voc(path: Path, options: DataOptions) -> Dataset:
     """Open a Pascal VOC folder for detection.
 
     VOC's corners are pixels counted from 1 and both within the box: x1 − 1, y1 − 1, x2, y2 are its edges. Classes are
@@ -71,19 +72,18 @@ def open_voc(path: Path, options: DataOptions) -> FileDataset:
         raise InputError(f"{source}: no annotation file names an object; set classes")
     classes = order_classes(found, options.classes, source)
     every = [_entry(name, path, images.get(name, ()), objects.get(name), faults.get(name), classes) for name in names]
-    entries = admit(evenly(every, options.limit), path, options)
     difficult = sum(item.difficult for name in names for item in objects.get(name, ()))
     if difficult:
         notes = (*notes, f"Objects marked difficult are left out: {difficult}.")
-    info = DatasetInfo(
+    return assemble(
+        evenly(every, options.limit),
+        path,
+        options,
         name=last_name(path),
         task=choose_task(options.task, "detection", ["detection"], source),
         classes=classes,
-        channels=count_channels(entries, options.channels, source),
-        source=source,
         notes=notes,
     )
-    return FileDataset(info, entries, options.size)
 
 
 def read_annotation(path: Path) -> list[VocObject]:
@@ -163,7 +163,7 @@ def _images(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for image in sorted(folder.iterdir()):
         if is_readable(image) and not is_hidden(Path(image.name)):
-            found.setdefault(image.stem, []).append(image)
+            found.setdefault(without_suffix(image.name), []).append(image)
     return found
 
 

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medrobust.data.admission import Enclosure, admit
+from medrobust.data.admission import Enclosure
+from medrobust.data.assembly import assemble
 from medrobust.data.boxes import Box, BoxTruth
 from medrobust.data.class_names import name_classes, numbered
-from medrobust.data.dataset import DatasetInfo
+from medrobust.data.dataset import Dataset
 from medrobust.data.file_types import is_readable
 from medrobust.data.files import (
     SPLIT_NAMES,
-    FileDataset,
     FileEntry,
-    count_channels,
     images_under,
     is_hidden,
     last_name,
@@ -75,7 +74,7 @@ def splits(path: Path, options: DataOptions) -> tuple[str, ...]:  # noqa: ARG001
     return tuple(name for name in _layouts(path) if name)
 
 
-def open_yolo(path: Path, options: DataOptions) -> FileDataset:
+def open_yolo(path: Path, options: DataOptions) -> Dataset:
     """Open a folder in YOLO's layout for detection.
 
     An image without a text file has no objects. Ids are the images' paths below `path`.
@@ -101,7 +100,7 @@ def open_yolo(path: Path, options: DataOptions) -> FileDataset:
 
 def open_boxes(
     path: Path, folders: Folders, classes: tuple[str, ...], options: DataOptions, notes: tuple[str, ...]
-) -> FileDataset:
+) -> Dataset:
     """The data set of images with text files of boxes; raises as `open_yolo`."""
     source = printable(path)
     images = folders.found()
@@ -117,16 +116,15 @@ def open_boxes(
         notes = (*notes, f"Images without a text file count as without objects: {without} of {len(images)}.")
     enclosure = Enclosure.around(path, options)
     chosen = [_entry(image, path, folders, len(classes), enclosure) for image in evenly(images, options.limit)]
-    entries = admit(chosen, path, options)
-    info = DatasetInfo(
+    return assemble(
+        chosen,
+        path,
+        options,
         name=last_name(path),
         task=choose_task(options.task, "detection", ["detection"], source),
         classes=classes,
-        channels=count_channels(entries, options.channels, source),
-        source=source,
         notes=notes,
     )
-    return FileDataset(info, entries, options.size)
 
 
 def read_boxes(path: Path, classes: int) -> BoxTruth:

@@ -35,7 +35,7 @@ class Batch:
 
 
 def batches(dataset: Dataset, victim: Victim, size: int, on_bad: Callable[[Skipped], None] | None) -> Iterator[Batch]:
-    """Runs of neighbours of the same shape, at most `size` long.
+    """Runs of neighbours of the same shape and quantum, at most `size` long.
 
     A sample that cannot be read, or that the victim cannot take (NaN, out of bounds), goes to `on_bad`; without one it
     stops the iteration.
@@ -59,7 +59,7 @@ def batches(dataset: Dataset, victim: Victim, size: int, on_bad: Callable[[Skipp
                 f"two samples have the id {sample.id!r}: an attack's random numbers depend on it, rename one"
             )
         seen.add(sample.id)
-        if waiting and (len(waiting) == size or sample.image.shape != waiting[0][1].image.shape):
+        if waiting and (len(waiting) == size or not _alike(sample, waiting[0][1])):
             yield _batch(waiting, victim.device)
             waiting = []
         waiting.append((index, sample))
@@ -73,6 +73,10 @@ def _checked(sample: Sample, victim: Victim) -> Sample:
     except InputError as error:
         raise BadSampleError(f"image {sample.id!r}: {error}") from error
     return sample
+
+
+def _alike(sample: Sample, other: Sample) -> bool:
+    return sample.image.shape == other.image.shape and sample.quantum == other.quantum
 
 
 def _batch(members: list[tuple[int, Sample]], device: torch.device) -> Batch:

@@ -1,0 +1,105 @@
+"""What the images of a set have in common, learned before any sample is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrobust.data.file_types import StoredImage, read_stored
+from medrobust.data.files import FileEntry
+from medrobust.data.options import DataOptions
+from medrobust.errors import BadSampleError, InputError
+
+UNIT_INTERVAL = "[0, 1]"
+HU_BOUNDS = (-1024.0, 3071.0)  # 12 bits from -1024, the range of most CT scanners
+AIR = -500  # no stored value of MRI, PET or a picture is as low as CT's air, -1000 HU
+
+
+@dataclass(frozen=True)
+class ImageTraits:
+    """Channels, axes, unit and bounds of a set's images, as in `DatasetInfo`, and what the report must say of them."""
+
+    channels: int
+    spatial_dims: int
+    unit: str
+    bounds: tuple[float, float]
+    notes: tuple[str, ...] = ()
+
+
+def image_traits(entries: Sequence[FileEntry], options: DataOptions, source: str) -> ImageTraits:
+    """The traits of a set: those that options give, and else those of its first image that can be read.
+
+    Where the values have no unit and options name no bounds, every image is read, for the least and greatest value.
+
+    Raises:
+        InputError: no image can be read, or an option does not fit what is in the files; the message names `source`.
+    """
+    first = _first_readable(entries, options.max_pixels, source)
+    axes = first.pixels.ndim - 1
+    if options.slices is not None and axes != 3:
+        raise InputError(f"{source}: option slices has no meaning for images of {axes} axes; leave it out")
+    unit, notes = _unit(first, options, source)
+    if unit == UNIT_INTERVAL:
+        bounds = (0.0, 1.0)
+    elif options.bounds is not None:
+        bounds = (float(options.bounds[0]), float(options.bounds[1]))
+    elif unit == "HU":
+        bounds = HU_BOUNDS
+    else:
+        bounds = _extremes(entries, options.max_pixels, source)
+        notes = (*notes, f"No bounds are given: values may go from {bounds[0]:g} to {bounds[1]:g}, as in these images.")
+    return ImageTraits(
+        channels=len(first.pixels) if options.channels is None else options.channels,
+        spatial_dims=axes if options.slices is None else 2,
+        unit=unit,
+        bounds=bounds,
+        notes=notes,
+    )
+
+
+def _first_readable(entries: Sequence[FileEntry], max_pixels: int | None, source: str) -> StoredImage:
+    faults = []
+    for entry in entries:
+        try:
+            if not entry.fault:
+                return read_stored(entry.image, max_pixels)
+            faults.append(entry.fault)
+        except BadSampleError as error:
+            faults.append(str(error))
+    raise InputError(f"{source}: no image can be read; the first: {faults[0]}")
+
+
+def _unit(first: StoredImage, options: DataOptions, source: str) -> tuple[str, tuple[str, ...]]:
+    """The unit of a set by its first image, and what to tell of a guess."""
+    if first.unit == UNIT_INTERVAL:
+        for name in ("unit", "bounds"):
+            if getattr(options, name) is not None:
+                raise InputError(f"{source}: option {name} has no meaning for images in {UNIT_INTERVAL}; leave it out")
+    if first.unit != "stored":
+        if options.unit not in (None, first.unit):
+            raise InputError(f"{source}: the files say that they hold {first.unit}, not {options.unit}; leave unit out")
+        return first.unit, ()
+    if options.unit is not None:
+        return options.unit, ()
+    least = float(first.pixels.min())
+    if least <= AIR and bool((first.pixels == first.pixels.round()).all()):
+        what = f"Hounsfield units, as the first is of whole numbers from {least:g}"
+        return "HU", (f"The files name no unit: their values are taken for {what}. If they are not, set unit: stored.",)
+    return "stored", ("The files name no unit: values are as stored. If they are Hounsfield units, set unit: HU.",)
+
+
+def _extremes(entries: Sequence[FileEntry], max_pixels: int | None, source: str) -> tuple[float, float]:
+    """Least and greatest value of the images that can be read."""
+    least, most = math.inf, -math.inf
+    for entry in entries:
+        if entry.fault:
+            continue
+        try:
+            low, high = read_stored(entry.image, max_pixels).pixels.aminmax()
+        except BadSampleError:
+            continue  # told when the sample is read
+        least, most = min(least, float(low)), max(most, float(high))
+    if least >= most:
+        raise InputError(f"{source}: every image has the value {least:g} alone; set bounds")
+    return least, most
