@@ -222,7 +222,8 @@ def main() -> None:
         app(arguments)
     except SystemExit as ended:
         if ended.code == 130:
-            _say("stopped; nothing was written")
+            kept = arguments[:2] == ["data", "get"]
+            _say(f"stopped; {'what came is kept, the same command goes on' if kept else 'nothing was written'}")
         raise
     except MedrobustError as error:
         if len(arguments) < len(sys.argv) - 1:

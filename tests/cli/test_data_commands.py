@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from http.client import HTTPResponse
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -137,6 +138,22 @@ def test_get(medrobust: Command, tmp_path: Path, address: str) -> None:
         assert code == 2
         assert message in err
         assert len(err.splitlines()) == 1
+
+
+def test_get_stopped_by_the_user(
+    medrobust: Command, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    get = ("data", "get", f"{address}/set.npz", "--sha256", hashlib.sha256(b"content").hexdigest())
+    with monkeypatch.context() as stopped:
+        stopped.setattr(HTTPResponse, "read", stop)
+        code, _, err = medrobust(*get)
+    assert code == 130
+    assert "stopped; what came is kept, the same command goes on" in err
+    assert not (tmp_path / "set.npz").exists()
+    assert medrobust(*get)[0] == 0
 
 
 @pytest.mark.parametrize(

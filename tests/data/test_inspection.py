@@ -113,6 +113,19 @@ def test_data_that_are_none(tmp_path: Path) -> None:
         inspect(tmp_path, DataOptions(format="x"))
 
 
+def test_a_real_ct_volume_by_a_manifest(tmp_path: Path, shared_data: Path) -> None:
+    for name in ("example_ct_sm.nii.gz", "example_seg.nii.gz"):
+        (tmp_path / name).write_bytes((shared_data / "totalseg" / name).read_bytes())
+    (tmp_path / "m.csv").write_text("image,mask,patient\nexample_ct_sm.nii.gz,example_seg.nii.gz,s1\n")
+    found = inspect(tmp_path)
+    (split,) = found.splits
+    assert (found.format, found.task, found.unit, found.spatial_dims) == ("manifest", "segmentation", "HU", 3)
+    assert list(split.sizes) == [(122, 101, 30)]
+    assert split.low >= -1100
+    assert sum(count.pixels or 0 for count in split.classes.values()) == pytest.approx(1)
+    assert split.patients == 1
+
+
 def test_medmnist_as_it_comes(shared_data: Path) -> None:
     found = inspect(shared_data / "retinamnist.npz")
     assert {split.name: split.images for split in found.splits} == {"train": 1080, "val": 120, "test": 400}
