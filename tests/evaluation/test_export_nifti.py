@@ -198,7 +198,7 @@ def test_real_ct(tmp_path, shared_data):
 @pytest.fixture
 def medrobust(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "volume_model.py").write_text(MODEL)
+    (tmp_path / "block_model.py").write_text(MODEL)
 
     def command(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["medrobust", *map(str, arguments)])
@@ -211,7 +211,7 @@ def medrobust(capsys, monkeypatch, tmp_path):
 
 def test_from_the_command_line(medrobust, tmp_path):
     volumes(tmp_path / "set")
-    line = ("attack", "--data", "set", "--model", "python:volume_model:make", "--attack", "smia")
+    line = ("attack", "--data", "set", "--model", "python:block_model:make", "--attack", "smia")
     code, err = medrobust(*line, "--eps", "10HU", "--out", "adversarial")
     assert (code, err) == (0, "adversarial: 2 images; 0 of 2 answered right before are now wrong\n")
     with Path("adversarial/manifest.csv").open(newline="") as file:
@@ -230,13 +230,13 @@ def test_from_the_command_line(medrobust, tmp_path):
 
 def test_limits_and_options_of_the_data_from_line_and_file(medrobust, tmp_path):
     volumes(tmp_path / "set")
-    line = ("--data", "set", "--model", "python:volume_model:make", "--attacks", "fgsm", "--eps", "5")
+    line = ("--data", "set", "--model", "python:block_model:make", "--attacks", "fgsm", "--eps", "5")
     code, err = medrobust("evaluate", *line, "--max-pixels", 100, "--out", "r")
     assert code == 2
     assert "a.nii.gz is too large (6 × 5 × 4, more than 100 voxels): cut it up, or set max_pixels" in err
     Path("run.yaml").write_text(
         "data: {path: set, unit: HU, bounds: [-1100, 500], max_pixels: 120, slices: axial, slices_with_truth: true}\n"
-        "model: python:volume_model:flat\nattacks: {fgsm: {}}\nthreat: {eps: [5HU]}\nout: r\n"
+        "model: python:block_model:flat\nattacks: {fgsm: {}}\nthreat: {eps: [5HU]}\nout: r\n"
     )
     code, err = medrobust("evaluate", "run.yaml")
     assert (code, err) == (0, "report: r/report.html\n")
