@@ -222,6 +222,99 @@ def segmenter_records(part: str = "tissue", *, images: int = 40, classes: int = 
     return frame(rows)
 
 
+def phantom_boxes(index: int, size: int = 64) -> list[list[float]]:
+    """Where the two organs of the phantoms of `gallery_images` lie."""
+    middles = ((-0.35, -0.05 * index, 0.07**0.5), (0.35, 0.2, 0.05**0.5))
+    corners = [(x - r, y - r, x + r, y + r) for x, y, r in middles]
+    return [[(corner + 1) / 2 * (size - 1) for corner in box] for box in corners]
+
+
+def detector_records(
+    part: str = "organs",
+    *,
+    images: int = 30,
+    patients: int | None = 10,
+    seed: int = 3,
+    budgets: Sequence[float] = BUDGETS,
+) -> pl.DataFrame:
+    """A detector of two organs, in every fifth image of none, that finds them less well and other things besides."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    truths = [phantom_boxes(index % 2) if index % 5 != 4 else [] for index in range(images)]
+    clean = [_detected(truth, 0.0, rng) for truth in truths]
+    for attack in STRENGTH:
+        for eps in budgets:
+            for index, truth in enumerate(truths):
+                attacked = _detected(truth, 255 * eps * STRENGTH[attack], rng)
+                rows.append(
+                    detection_row(
+                        [(0, *truth[0]), (1, *truth[1])] if truth else [],
+                        clean[index],
+                        attacked,
+                        part=part,
+                        index=index,
+                        attack=attack,
+                        eps=eps,
+                        patient=None if patients is None else f"secret-patient-{index % patients}",
+                        loss_before=0.3,
+                        loss_after=0.3 + 255 * eps,
+                    )
+                )
+    return frame(rows)
+
+
+Detection = tuple[int, float, float, float, float, float]  # class, corners, score
+
+
+def detection_row(
+    truth: Sequence[tuple[float, ...]], before: Sequence[Detection], after: Sequence[Detection], **values
+) -> dict[str, object]:
+    """A row of a detector's records: of each image what scores at least 0.5 is matched at an IoU of 0.5."""
+    columns: dict[str, object] = {
+        "truth": [int(box[0]) for box in truth],
+        "truth_boxes": [[float(corner) for corner in box[1:5]] for box in truth],
+    }
+    for when, found in (("before", before), ("after", after)):
+        found = sorted(found, key=lambda detection: -detection[5])
+        hits = _hits(truth, [detection for detection in found if detection[5] >= 0.5])
+        wrong, missed = len([d for d in found if d[5] >= 0.5]) - hits, len(truth) - hits
+        f1 = 2 * hits / (2 * hits + wrong + missed) if hits + wrong + missed else 1.0
+        columns |= {
+            f"prediction_{when}": [int(detection[0]) for detection in found],
+            f"boxes_{when}": [[float(corner) for corner in detection[1:5]] for detection in found],
+            f"scores_{when}": [detection[5] for detection in found],
+            f"f1_{when}": f1,
+            f"false_positives_{when}": float(wrong),
+            f"misses_{when}": float(missed),
+            f"right_{when}": f1 >= 0.5,
+        }
+    return row(**columns, success=not columns["right_after"], **values)  # type: ignore[arg-type]
+
+
+def _hits(truth: Sequence[tuple[float, ...]], found: Sequence[Detection]) -> int:
+    """How many boxes are found; enough for boxes that do not overlap each other."""
+    return sum(any(box[0] == d[0] and _iou(box[1:5], d[1:5]) >= 0.5 for d in found) for box in truth)
+
+
+def _iou(first: Sequence[float], second: Sequence[float]) -> float:
+    sides = [min(first[k + 2], second[k + 2]) - max(first[k], second[k]) for k in (0, 1)]
+    inside = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return inside / (sum(areas) - inside)
+
+
+def _detected(truth: Sequence[Sequence[float]], pull: float, rng: np.random.Generator) -> list[Detection]:
+    """The boxes a little out of place and less sure the stronger the pull; and ever more where nothing is."""
+    found: list[Detection] = []
+    for label, box in enumerate(truth):
+        x1, y1, x2, y2 = (np.array(box) + rng.normal(0, 0.7 + 0.6 * pull, 4)).tolist()
+        found.append((label, x1, y1, max(x2, x1 + 1), max(y2, y1 + 1), float(rng.beta(9, 2 + 2 * pull))))
+    for _ in range(rng.poisson(0.3 + 0.5 * pull)):
+        x, y = rng.uniform(0, 44, 2).tolist()
+        found.append((int(rng.integers(2)), x, y, x + 14.0, y + 12.0, float(rng.beta(4, 4))))
+    return found
+
+
 def gallery_images(
     part: str,
     *,
@@ -279,6 +372,14 @@ def two_part_run() -> SyntheticRun:
     records = pl.concat([classifier_records(), segmenter_records()])
     gallery = gallery_images("grades", channels=3) + gallery_images("tissue", dense=True)
     return SyntheticRun(records, run_info(parts), gallery)
+
+
+def detection_run() -> SyntheticRun:
+    """A detector by patient, with its images."""
+    options = {"task": "detection", "classes": 2, "score": 0.5, "iou": 0.5, "success_f1": 0.5}
+    part = part_info("detection", ["left organ", "right organ"], name="organs", model="torchvision:ssdlite", size=30)
+    part = replace(part, evaluated=30, victim={**part.victim, "task_options": options})
+    return SyntheticRun(detector_records(), run_info({"organs": part}), gallery_images("organs"))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

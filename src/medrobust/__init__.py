@@ -11,26 +11,29 @@ from typing import TYPE_CHECKING
 from medrobust._version import __version__
 
 if TYPE_CHECKING:
-    from medrobust.attacks import BIM, FGSM, MIFGSM, PGD, SMIA, AttackResult, Stabilized, make_attack
-    from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset
+    from medrobust.attacks import BIM, DIFGSM, FGSM, MIFGSM, PGD, SMIA, TOG, AttackResult, Stabilized, make_attack
+    from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset, pad_boxes
     from medrobust.errors import InputError, MedrobustError
     from medrobust.models import load_model, load_weights
     from medrobust.run import Run, evaluate, load_run
-    from medrobust.tasks import Classification, Segmentation, Task
+    from medrobust.tasks import Classification, Detection, Segmentation, Task
     from medrobust.threat import Threat
     from medrobust.victim import Victim
 
 __all__ = [
     "BIM",
+    "DIFGSM",
     "FGSM",
     "MIFGSM",
     "PGD",
     "SMIA",
+    "TOG",
     "AttackResult",
     "Classification",
     "DataOptions",
     "Dataset",
     "DatasetInfo",
+    "Detection",
     "InMemoryDataset",
     "InputError",
     "MedrobustError",
@@ -48,15 +51,16 @@ __all__ = [
     "load_weights",
     "make_attack",
     "open_dataset",
+    "pad_boxes",
 ]
 
 _HOMES = {
-    "attacks": ("BIM", "FGSM", "MIFGSM", "PGD", "SMIA", "AttackResult", "Stabilized", "make_attack"),
-    "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset"),
+    "attacks": ("BIM", "DIFGSM", "FGSM", "MIFGSM", "PGD", "SMIA", "TOG", "AttackResult", "Stabilized", "make_attack"),
+    "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset", "pad_boxes"),
     "errors": ("InputError", "MedrobustError"),
     "models": ("load_model", "load_weights"),
     "run": ("Run", "evaluate", "load_run"),
-    "tasks": ("Classification", "Segmentation", "Task"),
+    "tasks": ("Classification", "Detection", "Segmentation", "Task"),
     "threat": ("Threat",),
     "victim": ("Victim",),
 }

@@ -20,7 +20,7 @@ from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
 from medrobust.models import load_model
 from medrobust.run import Run, evaluate, progress_bar
-from medrobust.tasks import Classification, Segmentation, Task
+from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.threat import Norm, Threat
 from medrobust.victim import Victim
 
@@ -271,6 +271,8 @@ def export_config(
 def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
     """The task that reads the outputs of a model for these data."""
     classes = len(info.classes)
+    if info.task == "detection":
+        return Detection(classes)
     if info.task == "segmentation":
         return Segmentation(classes, success_dice=success_dice, ignore_index=info.ignore_index)
     return Classification(

@@ -23,12 +23,14 @@ from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation import (
     SCHEMA,
+    Aftercheck,
     Campaign,
     GalleryImage,
     Measured,
     PartInfo,
     RunInfo,
     StoredRun,
+    aftercheck_part,
     measure,
     read_run,
     save_run,
@@ -139,6 +141,7 @@ def evaluate(
     model_name: str | None = None,
     config: Mapping[str, object] | None = None,
     progress: bool = False,
+    afterchecks: Sequence[Aftercheck] = (),
 ) -> Run:
     """Attack every image of a data set by every attack at every budget, and measure what is left.
 
@@ -155,19 +158,23 @@ def evaluate(
         model_name: for the report; the class of the model when not given.
         config: for `run.json`, e.g. the file that the run was started from.
         progress: show a progress bar on standard error.
+        afterchecks: how the attacked images are measured once more, each as a part of its own, "<name>, <check>":
+            `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
     """
     if attacks is None:
         attacks = {"pgd": PGD(), "smia": SMIA()}
-    campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad)
+    campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad, afterchecks)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
         measured = measure(victim, dataset, campaign, part, advance)
+    described = _describe(victim, dataset, campaign, measured, part, model_name)
+    checked = {aftercheck_part(part, check): _describe_check(described, check) for check in afterchecks}
     info = RunInfo(
-        parts={part: _describe(victim, dataset, campaign, measured, model_name)},
+        parts={part: described, **checked},
         seed=seed,
         created=created.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
@@ -180,10 +187,11 @@ def evaluate(
 
 
 def _describe(
-    victim: Victim, dataset: Dataset, campaign: Campaign, measured: Measured, model_name: str | None
+    victim: Victim, dataset: Dataset, campaign: Campaign, measured: Measured, part: str, model_name: str | None
 ) -> PartInfo:
     info, task = dataset.info, victim.task
-    told = cautions(measured.rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)
+    rows = [row for row in measured.rows if row["part"] == part]
+    told = cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)
     return PartInfo(
         dataset=replace(info, notes=(*told, *info.notes)),
         size=len(dataset),
@@ -201,6 +209,23 @@ def _describe(
         ],
         success_dice=task.success_dice if isinstance(task, Segmentation) else None,
         skipped=measured.skipped,
+    )
+
+
+def _describe_check(part: PartInfo, check: Aftercheck) -> PartInfo:
+    """The part of an aftercheck: the same images and attacks, looked at in another way."""
+    if check.victim is None:
+        note = f"Clean and attacked images went through this before the model saw them: {check.name}. "
+        return replace(part, dataset=replace(part.dataset, notes=(note + "The attacks did not know.",)))
+    note = f"The images were made to fool {part.model}, and are shown here to {check.name}."
+    model = check.victim.model
+    return replace(
+        part,
+        dataset=replace(part.dataset, notes=(note,)),
+        model=check.name,
+        weights_sha256=weights_fingerprint(model),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        victim=check.victim.describe(),
     )
 
 

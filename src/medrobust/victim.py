@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from medrobust.detectors import DetectorOutputs
 from medrobust.errors import InputError
 from medrobust.model_state import in_use
-from medrobust.tasks import Task
+from medrobust.tasks import Task, changed, finite_images
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -25,7 +27,7 @@ class Victim:
 
     Args:
         model: any module from `(B, C, *spatial)` to the task's outputs; a mapping with "out" or "logits" (or an
-            object with `.logits`) is understood.
+            object with `.logits`) is understood. For `Detection` a detector, see `medrobust.detectors`.
         task: how to read the outputs.
         bounds: lowest and highest value of an image in data units: (0, 1), or e.g. (-1024, 3071) HU.
         mean, std: per channel (or one for all), in data units; the model sees (image − mean)/std.
@@ -61,8 +63,11 @@ class Victim:
         if self.std is not None and not bool((self.std > 0).all()):
             raise InputError(f"std must be positive, got {self.std.tolist()}")
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """The model's outputs `(B, …)` for images `(B, C, *spatial)` in data units, differentiable in them."""
+    def __call__(self, images: Tensor) -> Any:
+        """The model's outputs for images `(B, C, *spatial)` in data units, differentiable in them.
+
+        A tensor `(B, …)`, or `DetectorOutputs` when the task is `Detection`.
+        """
         with self.evaluating():
             return self.forward(images)
 
@@ -81,7 +86,7 @@ class Victim:
         """Where the model's parameters are; "cpu" when it has none."""
         return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         """As a call, inside `evaluating()`, which a loop enters once for all its steps."""
         reference = next(self.model.parameters(), images)
         inputs = self.laid_out(images.to(reference.device))
@@ -95,9 +100,14 @@ class Victim:
             inputs = inputs / self._per_channel(self.std, inputs, "std")
         if reference.is_floating_point() and not torch.is_autocast_enabled(reference.device.type):
             inputs = inputs.to(reference.dtype)
-        outputs = _tensor_of(self.model(inputs)).to(images.device)
-        # log-probabilities and divergences lose too much in half precision
-        return outputs.float() if outputs.dtype in HALF else outputs
+        outputs = self.task.run(self.model, inputs)
+
+        def given_back(tensor: Tensor) -> Tensor:
+            tensor = tensor.to(images.device)
+            # log-probabilities and divergences lose too much in half precision
+            return tensor.float() if tensor.dtype in HALF else tensor
+
+        return changed(outputs, given_back)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -145,29 +155,13 @@ class Victim:
         return values.to(device=images.device, dtype=images.dtype).reshape(shape)
 
 
-def check_finite(outputs: Tensor, ids: Sequence[object], kind: str) -> None:
+def check_finite(outputs: Tensor | DetectorOutputs, ids: Sequence[object], kind: str) -> None:
     """Raise `InputError` naming the first image (clean or attacked: `kind`) with a NaN or infinite output."""
-    bad = ~outputs.flatten(1).isfinite().all(1)
+    bad = ~finite_images(outputs)
     if bool(bad.any()):
         first = ids[int(bad.nonzero()[0])]
         count = f"{int(bad.sum())} of {len(bad)} in its batch"
         raise InputError(f"the model gives NaN or infinite outputs for the {kind} image {first!r} ({count})")
-
-
-def _tensor_of(outputs: object) -> Tensor:
-    if isinstance(outputs, Tensor):
-        return outputs
-    if isinstance(outputs, Mapping):
-        for key in ("out", "logits"):
-            if isinstance(outputs.get(key), Tensor):
-                found: Tensor = outputs[key]
-                return found
-    logits = getattr(outputs, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    raise InputError(
-        f"the model returned a {type(outputs).__name__}, not a tensor; wrap it in a module that returns the logits"
-    )
 
 
 def _range_hint(least: float, most: float, bounds: tuple[float, float]) -> str:

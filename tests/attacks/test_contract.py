@@ -22,7 +22,7 @@ def _attacks() -> dict[str, IterativeAttack]:
     def steps(name: str) -> dict[str, object]:
         return {} if name == "fgsm" else {"steps": STEPS}
 
-    attacks = {name: make_attack(name, steps(name)) for name in ATTACKS}
+    attacks = {name: make_attack(name, steps(name)) for name, entry in ATTACKS.items() if not entry.tasks}
     return attacks | {
         "pgd restarts best": make_attack("pgd", {"steps": STEPS, "restarts": 2, "keep": "best"}),
         "smia constant": SMIA(steps=STEPS, a2=0.5, through_target=False),

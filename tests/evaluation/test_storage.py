@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from synthetic_run import detection_run
 
 import medrobust as mr
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
-from medrobust.evaluation import check_output_folder
+from medrobust.evaluation import StoredRun, check_output_folder, save_run
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,17 @@ def test_a_report_is_rebuilt_from_the_records_alone(run, tmp_path):
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "run" / "report.html").read_bytes()
     (tmp_path / "run" / "gallery.safetensors").unlink()
     assert mr.load_run(tmp_path / "run").gallery == []
+
+
+def test_boxes_come_back_as_they_were(tmp_path):
+    made = detection_run()
+    save_run(StoredRun(made.records, made.info, made.gallery), tmp_path / "run")
+    loaded = mr.load_run(tmp_path / "run")
+    assert_frame_equal(loaded.records, made.records)
+    none = loaded.records.filter(pl.col("truth").list.len() == 0)
+    assert len(none) == 6 * 9
+    assert none["truth_boxes"].to_list() == [[]] * len(none)
+    assert loaded.info.parts["organs"].victim["task_options"]["score"] == 0.5
 
 
 def test_does_not_touch_another_run(run, tmp_path):
@@ -129,9 +141,9 @@ def test_damage_is_told_in_one_line(run, tmp_path, damage, message):
 def test_another_schema_version_is_told(run, tmp_path):
     run.save(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    path.write_text(re.sub(r'"schema_version": ?1', '"schema_version": 99', path.read_text()))
+    path.write_text(re.sub(r'"schema_version": ?2', '"schema_version": 99', path.read_text()))
     assert json.loads(path.read_text())["schema_version"] == 99
-    with pytest.raises(InputError, match="schema_version 99 is not 1"):
+    with pytest.raises(InputError, match="schema_version 99 is not 2"):
         mr.load_run(tmp_path / "run")
 
 

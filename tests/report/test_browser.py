@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+from synthetic_run import detection_run
 
 from medrobust.report import write_report
 
@@ -30,8 +31,10 @@ def browser():
         running.close()
 
 
-@pytest.fixture(scope="module")
-def address(run, tmp_path_factory) -> str:
+@pytest.fixture(scope="module", params=["classes and maps", "boxes"])
+def address(request, run, tmp_path_factory) -> str:
+    if request.param == "boxes":
+        run = detection_run()
     path = tmp_path_factory.mktemp("browser") / "report.html"
     write_report(run.records, run.info, run.gallery, path)
     return path.as_uri()

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from synthetic_run import (
     classifier_records,
+    detection_row,
     frame,
     gallery_images,
     label_records,
@@ -17,7 +18,8 @@ from synthetic_run import (
 )
 
 from medrobust.evaluation.records import GalleryAttack, GalleryImage
-from medrobust.report.gallery import contoured, gallery_entries, shown_as
+from medrobust.report.gallery import gallery_entries, shown_as
+from medrobust.report.marks import contoured
 
 GRADES = part_info("ordinal", ["none", "mild", "moderate", "severe", "worst"])
 
@@ -133,6 +135,86 @@ def test_contours_of_labels_that_overlap():
     blue = (found == (86, 180, 233)).all(2)
     assert blue[:, 159].all()
     assert blue[159].all()
+
+
+BLUE, ORANGE = (86, 180, 233), (230, 159, 0)
+ORGANS = part_info("detection", ["left", "right"])
+
+
+def one_detection(truth, before, *, size=(64, 64), eps=0.1):
+    clean = torch.full((1, *size), 0.5)
+    records = frame([detection_row(truth, before, [], index=0, eps=eps)])
+    return gallery_entries([one(clean, clean, eps=eps)], records, "p", ORGANS)[0]
+
+
+def drawn_in(pixels, colour) -> list[int]:
+    """The box around all pixels of a colour: x1, y1, x2, y2."""
+    rows, columns = np.nonzero((pixels == colour).all(2))
+    return [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "scale"),
+    [((64, 64), (320, 320), 5), ((1024, 512), (512, 256), 0.5), ((400, 200), (400, 200), 1)],
+)
+def test_boxes_are_drawn_where_they_are(size, shown, scale):
+    truth, found = (0, 8, 16, 40, 56), (0, 20, 24, 60, 60, 0.9)
+    pixels_ = pixels(one_detection([truth], [found], size=size).clean)
+    assert pixels_.shape == (*shown, 3)
+    assert drawn_in(pixels_, BLUE) == [scale * corner for corner in truth[1:]]
+    box = drawn_in(pixels_, ORANGE)
+    assert box == pytest.approx([scale * corner for corner in found[1:5]], abs=5)  # a dash may begin after the corner
+    inside = tuple(int(scale * middle) for middle in (50, 24 + 20))
+    assert tuple(pixels_[inside[1], inside[0]]) == (128, 128, 128)
+
+
+def test_a_dashed_box_lets_the_box_under_it_be_seen():
+    shown = pixels(one_detection([(0, 8, 8, 40, 40)], [(0, 8, 8, 40, 40, 0.9)]).clean).reshape(-1, 3)
+    for colour in (BLUE, ORANGE):
+        assert (shown == colour).all(1).sum() > 500
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "says"),
+    [
+        ([(0, 8, 8, 40, 40)], [(0, 8, 8, 40, 40, 0.9)], "1 of 1 found: left (0.90)"),
+        (
+            [(0, 8, 8, 40, 40), (1, 0, 0, 5, 5)],
+            [(1, 8, 8, 40, 40, 0.9), (0, 8, 8, 40, 40, 0.8)],
+            "1 of 2 found, 1 false positive: right (0.90) and left (0.80)",
+        ),
+        ([(0, 8, 8, 40, 40)], [(0, 8, 8, 40, 40, 0.4)], "0 of 1 found"),
+        ([], [], "nothing found"),
+        ([], [(0, 1, 1, 5, 5, 0.6)] * 8, "8 false positives: " + "left (0.60), " * 5 + "left (0.60) and 2 more"),
+    ],
+)
+def test_what_a_detector_found_is_told(truth, found, says):
+    entry = one_detection(truth, found)
+    assert entry.answer == says
+    assert says in entry.clean.alt
+    assert (pixels(entry.clean) == BLUE).all(2).any() == bool(truth)
+
+
+def test_the_objects_of_an_image_are_counted():
+    truth = [(1, 0, 0, 5, 5), (0, 8, 8, 40, 40), (1, 20, 0, 25, 5)]
+    assert one_detection(truth, []).truth == "2 × right and 1 × left"
+    assert one_detection([], []).truth == "no object"
+    assert one_detection([], []).right
+
+
+def test_what_scores_too_little_is_not_drawn():
+    part = dataclasses.replace(ORGANS, victim={"task_options": {"score": 0.3}})
+    records = frame([detection_row([], [(0, 8, 8, 40, 40, 0.4)], [], index=0, eps=0.1)])
+    clean = torch.full((1, 64, 64), 0.5)
+    for which, drawn in ((ORGANS, False), (part, True)):
+        entry = gallery_entries([one(clean, clean)], records, "p", which)[0]
+        assert (pixels(entry.clean) == ORANGE).all(2).any() == drawn
+
+
+def test_boxes_without_records_are_not_drawn():
+    entry = gallery_entries(gallery_images("p", images=1), frame([]), "p", ORGANS)[0]
+    assert entry.answer == "answer not recorded"
+    assert entry.truth == ""
 
 
 def test_other_parts_are_left_out():

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 from synthetic_run import (
     classifier_records,
+    detection_row,
+    detection_run,
     frame,
     gallery_images,
     label_records,
@@ -155,6 +157,49 @@ def test_other_tasks_and_little_data(task, classes, records, tmp_path):
     text = Outline((tmp_path / "r.html").read_text()).text
     assert "started from Python" in text
     assert "nan" not in text.lower().replace("finance", "")
+
+
+@pytest.fixture(scope="module")
+def boxes_page(tmp_path_factory) -> str:
+    run = detection_run()
+    path = tmp_path_factory.mktemp("boxes") / "report.html"
+    write_report(run.records, run.info, run.gallery, path)
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_detector_has_its_own_figures_and_words(boxes_page):
+    text = Outline(boxes_page).text
+    for words in (
+        "Detection by torchvision:ssdlite",
+        "On clean images the mAP is 0.74 [",
+        "mAP against eps (L∞).",
+        "Image F1 against eps (L∞).",
+        "False positives per image",
+        "Misses per image",
+        "Drop of mAP",
+        "mAP by class",
+        "left organ",
+        "Image F1 (mAP is of all images together: no image has one) under the first attack minus under the second",
+        "(image F1 under smia minus under pgd",
+        "box of the truth (solid)",
+        "detection that scores at least 0.5 (dashed)",
+        "2 of 2 found: left organ (0.",
+        "while its F1 is at least 0.5, where the detections that score at least 0.5 count",
+        "The worst case takes for each image the attack that leaves the lowest F1.",
+    ):
+        assert words in text, words
+    assert "secret" not in boxes_page
+    assert "nan" not in text.lower()
+
+
+def test_a_detector_of_which_all_is_missed(tmp_path):
+    rows = [detection_row([(0, 1, 1, 9, 9)], [(0, 1, 1, 9, 9, 0.9)], [], index=k, eps=4 / 255) for k in range(8)]
+    info = run_info({"p": part_info("detection", ["polyp"])})
+    write_report(frame(rows), info, gallery_images("p"), tmp_path / "r.html")
+    text = Outline((tmp_path / "r.html").read_text()).text
+    assert "On clean images the mAP is 1.00 [–]; under attack it is 0.00 [–]" in text
+    assert "nothing found" not in text
+    assert "0 of 1 found" in text
 
 
 def test_hounsfield_units(tmp_path):

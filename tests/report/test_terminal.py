@@ -1,6 +1,14 @@
 import pytest
 from rich.console import Console
-from synthetic_run import classifier_records, frame, label_records, part_info, run_info, segmenter_records
+from synthetic_run import (
+    classifier_records,
+    detector_records,
+    frame,
+    label_records,
+    part_info,
+    run_info,
+    segmenter_records,
+)
 
 from medrobust.report import terminal_table
 from medrobust.statistics import summarise
@@ -34,6 +42,7 @@ def test_two_parts(run):
         ("ordinal", classifier_records("p")),
         ("multilabel", label_records("p")),
         ("segmentation", segmenter_records("p")),
+        ("detection", detector_records("p")),
     ],
 )
 def test_nothing_is_cut_at_100_columns(task, records):
@@ -41,6 +50,15 @@ def test_nothing_is_cut_at_100_columns(task, records):
     narrow, wide = (shown(records, info, width) for width in (100, 300))
     assert "…" not in narrow
     assert narrow.count("\n") == wide.count("\n")
+
+
+def test_what_a_detector_finds_in_an_image_is_told_without_intervals():
+    text = shown(detector_records("p"), run_info({"p": part_info("detection", "ab")}))
+    heading = next(line for line in text.splitlines() if line.startswith("attack"))
+    assert heading.split() == ["attack", "mAP", "mAP@.5", "F1", "FP", "misses", "drop", "success", "L∞", "PSNR", "SSIM"]
+    clean = next(line for line in text.splitlines() if line.startswith("clean"))
+    assert clean.count("[") == 2
+    assert "[–]" not in text
 
 
 def test_budgets_in_hounsfield_units():

@@ -4,7 +4,7 @@ import pytest
 from synthetic_run import answer_row, classifier_records, frame, part_info, run_info
 
 from medrobust.evaluation.records import Skipped
-from medrobust.report import wording
+from medrobust.report import verdicts, wording
 from medrobust.report.table import part_table
 from medrobust.statistics import compare_attacks, summarise
 
@@ -117,18 +117,18 @@ def compared(**changes) -> dict[str, object]:
 )
 def test_both_test_and_interval_must_say_so(changes, words):
     row = compared(**changes)
-    assert wording.short_verdict(row) == words
-    assert wording.verdict(row)
+    assert verdicts.short_verdict(row) == words
+    assert verdicts.verdict(row)
 
 
 def test_what_is_taken_for_independent_is_said():
-    assert wording.verdict(compared()).endswith("−0.300 [−0.500, −0.100], p = 0.01, paired)")
+    assert verdicts.verdict(compared()).endswith("−0.300 [−0.500, −0.100], p = 0.01, paired)")
     for images in ("images", "images of one patient"):
-        assert wording.verdict(compared(resampled=images)).endswith("paired, taking the images as independent)")
+        assert verdicts.verdict(compared(resampled=images)).endswith("paired, taking the images as independent)")
     table = part_table(summarise(classifier_records("p", patients=None), INFO, resamples=50), "p")
-    assert "taking the images as independent" in wording.comparison_caption(table, PART)
+    assert "taking the images as independent" in verdicts.comparison_caption(table, PART)
     table = part_table(summarise(classifier_records("p"), INFO, resamples=50), "p")
-    assert "sign-flip test over patients, not corrected" in wording.comparison_caption(table, PART)
+    assert "sign-flip test over patients, not corrected" in verdicts.comparison_caption(table, PART)
 
 
 def test_a_missing_interval_is_explained_where_there_is_one():

@@ -2,10 +2,19 @@ import time
 
 import numpy as np
 import pytest
-from synthetic_run import answer_row, classifier_records, frame, part_info, row, run_info, segmenter_records
+from synthetic_run import (
+    answer_row,
+    classifier_records,
+    detector_records,
+    frame,
+    part_info,
+    row,
+    run_info,
+    segmenter_records,
+)
 
 from medrobust.errors import InputError
-from medrobust.report.wording import stronger_of
+from medrobust.report.verdicts import stronger_of
 from medrobust.statistics import compare_attacks
 from medrobust.statistics.comparison import sign_flip_test
 from medrobust.statistics.resampling import Clusters
@@ -62,6 +71,17 @@ def test_dense_tasks_compare_dice():
     found = compare_attacks(segmenter_records("p"), info, "p", "pgd", "fgsm")
     assert found["metric"].unique().to_list() == ["dice"]
     assert (found["high"] < 0).all()
+
+
+def test_detectors_compare_the_f1_of_images():
+    info = run_info({"p": part_info("detection", ["left organ", "right organ"])})
+    records = detector_records("p")
+    found = compare_attacks(records, info, "p", "pgd", "fgsm").row(-1, named=True)
+    f1 = {label: records.filter(attack=label, eps=4 / 255)["f1_after"].mean() for label in ("pgd", "fgsm")}
+    assert found["metric"] == "F1"
+    assert found["difference"] == pytest.approx(f1["pgd"] - f1["fgsm"])
+    assert (found["n"], found["clusters"]) == (30, 10)
+    assert found["low"] < found["difference"] < found["high"]
 
 
 def test_what_is_not_there():

@@ -24,6 +24,14 @@ def test_worst_of_a_dense_task_is_the_lowest_dice():
     assert worst_rows(records, "segmentation")["attack"].to_list() == ["b"]
 
 
+def test_worst_of_a_detector_is_the_lowest_f1_then_the_highest_loss():
+    records = frame(
+        row(attack=label, f1_after=f1, loss_after=loss)
+        for label, f1, loss in (("a", 0.5, 9.0), ("b", 0.4, 1.0), ("c", 0.4, 2.0), ("d", math.nan, 9.0))
+    )
+    assert worst_rows(records, "detection")["attack"].to_list() == ["c"]
+
+
 def test_order_is_clean_then_eps_then_the_attacks_of_the_run_then_the_worst():
     records = frame(
         answer_row(0, 0, 1, attack=attack, eps=eps) for eps in (0.2, 0.1) for attack in ("zeta", "smia", "fgsm")

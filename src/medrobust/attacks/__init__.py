@@ -10,24 +10,30 @@ from medrobust.attacks.attack import Attack
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
-from medrobust.attacks.sign import BIM, FGSM, MIFGSM, PGD
+from medrobust.attacks.sign import BIM, DIFGSM, FGSM, MIFGSM, PGD
+from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
+from medrobust.attacks.tog import TOG, DetectionGoal
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 
 __all__ = [
     "ATTACKS",
     "BIM",
+    "DIFGSM",
     "FGSM",
     "MIFGSM",
     "PGD",
     "SMIA",
+    "TOG",
     "Attack",
     "AttackResult",
+    "DetectionGoal",
     "GaussianSmoothing",
     "IterativeAttack",
+    "ListResult",
     "Stabilized",
     "TaskLoss",
     "Trajectory",
@@ -36,11 +42,12 @@ __all__ = [
 
 
 class CatalogueEntry(NamedTuple):
-    """An attack, what it does in a line, and where it is from."""
+    """An attack, what it does in a line, where it is from, and the tasks it is for (none named: every task)."""
 
     attack: Callable[..., Attack]
     summary: str
     reference: str
+    tasks: tuple[str, ...] = ()
 
 
 ATTACKS: dict[str, CatalogueEntry] = {
@@ -48,7 +55,16 @@ ATTACKS: dict[str, CatalogueEntry] = {
     "bim": CatalogueEntry(BIM, "small gradient-sign steps from the clean image", "arXiv:1607.02533"),
     "pgd": CatalogueEntry(PGD, "small gradient-sign steps from a random start", "arXiv:1706.06083"),
     "mi": CatalogueEntry(MIFGSM, "gradient-sign steps along a momentum (MI-FGSM)", "arXiv:1710.06081"),
+    "di": CatalogueEntry(
+        DIFGSM, "gradient-sign steps on randomly shrunk and moved images (DI-FGSM)", "arXiv:1803.06978"
+    ),
     "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
+    "tog": CatalogueEntry(
+        TOG,
+        "against detectors: away from objects, vanishing, fabrication, mislabelling",
+        "arXiv:2004.04320",
+        ("detection",),
+    ),
 }
 
 

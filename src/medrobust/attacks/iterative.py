@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal, get_args, overload
 
 from torch import Tensor
 
 from medrobust.attacks.gradients import GradientPart, Momentum
+from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
+from medrobust.attacks.sizes import ListResult, by_size
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.errors import InputError
@@ -65,6 +67,10 @@ class IterativeAttack:
         """What is climbed."""
         return TaskLoss()
 
+    def input_part(self) -> InputPart | None:
+        """What is done to the images before the model sees them, if anything."""
+        return None
+
     def gradient_parts(self) -> tuple[GradientPart, ...]:
         """What is done to the gradient before a step, in order."""
         return (Momentum(self.momentum),) if self.momentum else ()
@@ -77,6 +83,7 @@ class IterativeAttack:
         """Name and options, for records and reports."""
         return {"attack": type(self).__name__, **asdict(self)}
 
+    @overload
     def __call__(
         self,
         victim: Victim,
@@ -85,13 +92,36 @@ class IterativeAttack:
         threat: Threat,
         seed: int = 0,
         ids: Sequence[object] | None = None,
-    ) -> AttackResult:
+    ) -> AttackResult: ...
+
+    @overload
+    def __call__(
+        self,
+        victim: Victim,
+        images: Sequence[Tensor],
+        truth: Sequence[Tensor] | Tensor,
+        threat: Threat,
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> ListResult: ...
+
+    def __call__(
+        self,
+        victim: Victim,
+        images: Tensor | Sequence[Tensor],
+        truth: Tensor | Sequence[Tensor],
+        threat: Threat,
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> AttackResult | ListResult:
         """Attack a batch; stateless between calls.
 
         Args:
             victim: the model, in data units.
-            images: `(B, C, *spatial)` float, within the victim's bounds.
-            truth: `(B, …)` int64, the true answers (the wanted ones, when targeted).
+            images: `(B, C, *spatial)` float, within the victim's bounds; or a list of `(C, *spatial)` of different
+                sizes, which gives a `ListResult`.
+            truth: `(B, …)` int64, the true answers (the wanted ones, when targeted); for detection `(B, N, 5)`
+                float, as `Detection` says. For a list of images also a list.
             threat: what may be changed.
             seed: with `ids`, all the randomness: an image's result depends on seed and its id alone, not on the
                 batch, the order or anybody's global random state.
@@ -106,6 +136,7 @@ class IterativeAttack:
             steps=self.steps,
             step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,
             objective=self.objective(),
+            inputs=self.input_part(),
             gradients=self.gradient_parts(),
             targeted=self.targeted,
             random_start=self.random_start,
@@ -113,4 +144,8 @@ class IterativeAttack:
             keep_best=self.keep == "best",
             watch=self.smoothing() if self.trace else None,
         )
-        return run_plan(plan, victim, images, truth, threat, seed, ids)
+        if isinstance(images, Tensor) and isinstance(truth, Tensor):
+            return run_plan(plan, victim, images, truth, threat, seed, ids)
+        return by_size(
+            lambda batch, truths, names: run_plan(plan, victim, batch, truths, threat, seed, names), images, truth, ids
+        )

@@ -6,17 +6,20 @@ Nothing in the loop reads a tensor back to Python, so that a GPU never waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from medrobust.attacks.gradients import GradientPart
+from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
 from medrobust.errors import InputError
+from medrobust.tasks import Placement, picked
 from medrobust.threat import Ball, Threat, per_image, sample_generators, towards
 from medrobust.victim import HALF, Victim, check_finite
 
@@ -28,6 +31,7 @@ class Plan:
     steps: int
     step_size: float
     objective: Objective
+    inputs: InputPart | None = None
     gradients: tuple[GradientPart, ...] = ()
     targeted: bool = False
     random_start: bool = False
@@ -50,7 +54,7 @@ class AttackResult:
         delta: adversarial − images.
         success: bool `(B,)`: the answer is wrong (is the target, when targeted), from a fresh forward of `adversarial`.
         loss: `(B,)`: the task's loss there, against the truth (the target).
-        outputs: the model's outputs there.
+        outputs: the model's outputs there, a tensor or `DetectorOutputs`.
         steps_used: int64 `(B,)`: gradient steps spent on the image, over all restarts.
         zero_gradients: int64 `(B,)`: how many of them had a gradient exactly zero or not finite, and went in a random
             direction instead.
@@ -61,7 +65,7 @@ class AttackResult:
     delta: Tensor
     success: Tensor
     loss: Tensor
-    outputs: Tensor
+    outputs: Any
     steps_used: Tensor
     zero_gradients: Tensor
     trajectory: Trajectory | None = None
@@ -72,7 +76,7 @@ class _Candidate:
     """An image that could be handed in, judged by a forward of its own."""
 
     image: Tensor
-    outputs: Tensor
+    outputs: Any
     loss: Tensor
     success: Tensor
     trajectory: Trajectory | None
@@ -83,6 +87,7 @@ class _Job:
     """What stays the same over all restarts."""
 
     plan: Plan
+    objective: Objective
     victim: Victim
     clean: Tensor
     truth: Tensor
@@ -116,9 +121,10 @@ def run_plan(
         truth = truth.detach().to(clean.device).clone()
         if not len(images):
             return _nothing(clean.to(images.dtype))
-        ball = threat.around(clean, victim.bounds)
-        job = _Job(plan, victim, clean, truth, threat, ball, _directions(clean, seed, ids), images.dtype)
+        ball, noise = threat.around(clean, victim.bounds), _directions(clean, seed, ids)
         with victim.evaluating():
+            objective = plan.objective.begin(victim, clean, truth)
+            job = _Job(plan, objective, victim, clean, truth, threat, ball, noise, images.dtype)
             kept, stuck = _all_restarts(job, seed, ids)
     adversarial = torch.empty_like(images).copy_(kept.image)  # in the layout of the caller's images
     check_finite(kept.outputs, ids, "attacked")
@@ -143,13 +149,18 @@ def _all_restarts(job: _Job, seed: int, ids: Sequence[object]) -> tuple[_Candida
         if job.plan.random_start or restart:
             generators = sample_generators(seed, ids, f"start {restart}")
             start = job.threat.random_start(job.clean, generators, job.victim.bounds)
-        for candidate in _climb(job, start, stuck):
+        place = None
+        if job.plan.inputs is not None:
+            place = job.plan.inputs.begin(sample_generators(seed, ids, f"inputs {restart}"))
+        for candidate in _climb(job, start, place, stuck):
             kept = candidate if kept is None else _worse(kept, candidate, job.plan.sign)
     assert kept is not None
     return kept, stuck
 
 
-def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
+def _climb(
+    job: _Job, start: Tensor, place: Callable[[Tensor], Placement] | None, stuck: Tensor
+) -> Iterator[_Candidate]:
     """Run the loop once; gives the last iterate and, when the plan keeps the best, the best before it."""
     plan, victim, threat = job.plan, job.victim, job.threat
     parts = [part.begin() for part in plan.gradients]
@@ -162,11 +173,13 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
     for index in range(plan.steps):
         current = iterate.current.detach().requires_grad_()
         iterate = replace(iterate, index=index, current=current)
-        terms = plan.objective(victim, iterate)
+        terms = job.objective(victim, iterate if place is None else _placed(iterate, place(current), victim))
+        # of an image that was moved the terms tell nothing about the iterate itself
+        seen = terms if place is None else None
         if best is not None:
-            best.see(current, terms)
+            best.see(current, seen)
         if recorder is not None:
-            recorder.record(current, terms, direction)
+            recorder.record(current, seen, direction)
         gradient = threat.allowed(_gradient(terms.total, current))
         with torch.no_grad():
             gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)), scratch)
@@ -178,12 +191,23 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
             job.ball.project_(moved)
         iterate = replace(iterate, current=moved, previous=current.detach(), direction=direction)
-        del terms, gradient
+        del terms, seen, gradient
     if recorder is not None:
         recorder.record(iterate.current, None, direction)
     yield _judge(job, iterate.current, recorder.finish() if recorder else None)
     if best is not None:
         yield _judge(job, best.image, recorder.finish() if recorder else None)
+
+
+def _placed(iterate: Iterate, placement: Placement, victim: Victim) -> Iterate:
+    """The iterate as the model is to see it, with the clean image and the truth in register."""
+    low = victim.bounds[0]
+    return replace(
+        iterate,
+        current=placement.images(iterate.current, low),
+        clean=placement.images(iterate.clean, low),
+        truth=victim.task.placed(iterate.truth, placement, iterate.clean.shape[2:]),
+    )
 
 
 class _BestIterate:
@@ -196,9 +220,10 @@ class _BestIterate:
         self._goal = torch.full((len(job.clean),), -torch.inf, device=job.clean.device)
 
     @torch.no_grad()
-    def see(self, current: Tensor, terms: Terms) -> None:
+    def see(self, current: Tensor, terms: Terms | None) -> None:
         """Take an iterate where it is better."""
-        loss, success = _measure(self._job, terms.outputs)
+        outputs = self._job.victim.forward(current) if terms is None else terms.outputs
+        loss, success = _measure(self._job, outputs)
         goal = self._job.plan.sign * loss
         better = _beats(success, goal, self._success, self._goal)
         self.image = torch.where(per_image(better, current), current, self.image)
@@ -264,7 +289,7 @@ def _worse(kept: _Candidate, other: _Candidate, sign: int) -> _Candidate:
         trajectory = kept.trajectory.select(other.trajectory, take)
     return _Candidate(
         pick(kept.image, other.image),
-        pick(kept.outputs, other.outputs),
+        picked(take, kept.outputs, other.outputs),
         pick(kept.loss, other.loss),
         pick(kept.success, other.success),
         trajectory,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -42,17 +42,21 @@ class Terms:
 
     Attributes:
         total: `(B,)`, what the step ascends.
-        outputs: the model's outputs at the iterate.
+        outputs: the model's outputs at the iterate, a tensor or `DetectorOutputs`.
         smoothed: its outputs at the smoothed image S(x'), where the objective needed just these.
     """
 
     total: Tensor
-    outputs: Tensor
-    smoothed: Tensor | None = None
+    outputs: Any
+    smoothed: Any = None
 
 
 class Objective(Protocol):
     """Evaluates an iterate; called once a step, inside `victim.evaluating()` with gradients enabled."""
+
+    def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> Objective:
+        """The objective for one run of the loop, which may have looked at the clean images first."""
+        ...
 
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
         """The value to ascend, with what was computed on the way."""
@@ -66,8 +70,12 @@ class OutputObjective(ABC):
     """
 
     @abstractmethod
-    def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
+    def deviation(self, task: Task, outputs: Any, iterate: Iterate) -> Tensor:
         """How far the outputs are from `iterate.truth`, `(B,)`."""
+
+    def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> OutputObjective:
+        """Itself: it needs to know nothing of the clean images."""
+        return self
 
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
         """Ascend the deviation from the truth, or descend the one from the target."""
@@ -78,6 +86,6 @@ class OutputObjective(ABC):
 class TaskLoss(OutputObjective):
     """The task's own loss: cross-entropy, over pixels for segmentation."""
 
-    def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
+    def deviation(self, task: Task, outputs: Any, iterate: Iterate) -> Tensor:
         """`task.loss(outputs, truth)`."""
         return task.loss(outputs, iterate.truth)

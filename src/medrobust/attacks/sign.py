@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from medrobust.attacks.inputs import Diversity
 from medrobust.attacks.iterative import IterativeAttack, Keep
 
 
@@ -41,6 +42,25 @@ class PGD(IterativeAttack):
     """BIM from a random start in the ball. Madry et al., arXiv 1706.06083, section 2.1."""
 
     random_start: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DIFGSM(BIM):
+    """BIM on images that are randomly made smaller and moved at every step. Xie et al., arXiv 1803.06978, eq. 4.
+
+    With `momentum=1` it is the paper's M-DI²-FGSM. `diversity_probability` and `diversity_rate`: see `Diversity`.
+    """
+
+    diversity_probability: float = 0.5
+    diversity_rate: float = 1.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.input_part()  # checks the options
+
+    def input_part(self) -> Diversity:
+        """Input diversity, as configured."""
+        return Diversity(self.diversity_probability, self.diversity_rate)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from medrobust.attacks.objectives import Iterate, OutputObjective, TaskLoss, Ter
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.checks import boolean, not_negative, one_of
 from medrobust.errors import MedrobustWarning
-from medrobust.tasks import Divergence
+from medrobust.tasks import Divergence, detached, halves
 from medrobust.victim import Victim
 
 Smooth = Literal["input", "perturbation"]
@@ -79,6 +79,12 @@ class Stabilized:
                 stacklevel=3,
             )
 
+    def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> Stabilized:
+        """The same around an inner objective that has begun."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MedrobustWarning)  # told when it was configured
+            return replace(self, inner=self.inner.begin(victim, clean, truth))
+
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
         """J at an iterate, with the outputs at x' and at the smoothed image."""
         if self.a2 == 0 or (self.variant == "released" and iterate.previous is None):
@@ -93,14 +99,12 @@ class Stabilized:
             fooled = task.fooled(target, iterate.truth)
             distance = torch.where(fooled if iterate.sign > 0 else ~fooled, distance, 0)
         same = self.variant == "paper" and self.smooth == "input"
-        return Terms(self.a1 * deviation - self.a2 * distance, outputs, target.detach() if same else None)
+        return Terms(self.a1 * deviation - self.a2 * distance, outputs, detached(target) if same else None)
 
-    def _branches(self, victim: Victim, iterate: Iterate) -> tuple[Tensor, Tensor]:
+    def _branches(self, victim: Victim, iterate: Iterate) -> tuple[Any, Any]:
         """f(x') and the prediction it is to agree with."""
         if self.variant == "paper" and self.through_target and self.divergence != "hard":
-            both = victim.forward(torch.cat([iterate.current, self._smoothed(iterate)]))
-            outputs, target = both.chunk(2)
-            return outputs, target
+            return halves(victim.forward(torch.cat([iterate.current, self._smoothed(iterate)])))
         with torch.no_grad():
             moved = self._moved_back(iterate) if self.variant == "released" else self._smoothed(iterate)
             target = victim.forward(moved)

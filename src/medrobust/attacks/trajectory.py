@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medrobust.attacks.objectives import Terms
 from medrobust.attacks.smoothing import GaussianSmoothing
-from medrobust.tasks import kl_divergence, position_mean
+from medrobust.tasks import detached, kl_divergence, position_mean
 from medrobust.threat import TINY, per_image
 from medrobust.victim import Victim
 
@@ -21,7 +21,8 @@ from medrobust.victim import Victim
 class Trajectory:
     """Per iterate and sample: every field is float32 `(T + 1, B)`, row t for x'_t after t steps.
 
-    p_t is the prediction at x'_t, δ_t = x'_t − x; for dense tasks KL is the mean over pixels.
+    p_t is the prediction at x'_t, δ_t = x'_t − x; for dense tasks KL is the mean over pixels, for detection over the
+    anchors (proposals) that show an object at x'_0.
 
     Attributes:
         deviation: the task's loss against the truth (the target, when targeted).
@@ -61,6 +62,7 @@ class TrajectoryRecorder:
         self._clean = clean
         self._smoothing = smoothing
         self._used: Tensor | None = None
+        self._places: object = None
         self._log_probs: list[Tensor] = []
         self._rows: list[dict[str, Tensor]] = []
         self._delta: Tensor | None = None
@@ -70,13 +72,14 @@ class TrajectoryRecorder:
     def record(self, current: Tensor, terms: Terms | None, direction: Tensor | None) -> None:
         """Note iterate x'_t, with the objective's terms there and the direction of the step that led to it."""
         task = self._victim.task
-        outputs = self._victim.forward(current) if terms is None else terms.outputs.detach()
+        outputs = self._victim.forward(current) if terms is None else detached(terms.outputs)
         smoothed = None if terms is None else terms.smoothed
         if smoothed is None:
             smoothed = self._victim.forward(self._smoothing(current))
         if not self._rows:
             self._used = task.used_positions(outputs, self._truth)
-        log_p, log_s = task.log_probs(outputs), task.log_probs(smoothed)
+            self._places = task.places(outputs)
+        log_p, log_s = (task.log_probs_at(seen, self._places) for seen in (outputs, smoothed))
         delta = current.detach() - self._clean
         flat = delta.flatten(1)
         row = {

@@ -23,7 +23,7 @@ from medrobust.data import (
     voc,
     yolo,
 )
-from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, stack
+from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, pad_boxes, stack
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, evenly
 from medrobust.errors import BadSampleError, InputError, unknown
@@ -39,6 +39,7 @@ __all__ = [
     "Sample",
     "TaskName",
     "open_dataset",
+    "pad_boxes",
     "stack",
 ]
 

@@ -103,9 +103,9 @@ def read_coco(path: Path) -> CocoFile:
     if len(set(images.values())) < len(images):
         raise InputError(f"{printable(path)}: two images have one file_name; keep one of them")
     coco = CocoFile(path, tuple(names[key] for key in order), images)
-    crowds, seen = 0, set()
+    source, crowds, seen = printable(path), 0, set()
     for annotation in _list(path, content, "annotations"):
-        place = f"{printable(path)}, annotation {annotation.get('id')!r}"
+        place = f"{source}, annotation {annotation.get('id')!r}"
         key = annotation.get("image_id")
         if not _is_whole(annotation.get("id")) or annotation["id"] in seen:
             raise InputError(f"{place}, field 'id': must be a whole number that no other annotation has")

@@ -1,16 +1,18 @@
 """What a family of detectors must tell: raw outputs, their loss against a truth, scores at fixed places, detections.
 
 A detector's own `forward` hides all of this behind post-processing, or behind train mode, which changes BatchNorm and
-gives the mean over a batch. A new family (a YOLO, a DETR) is one file here with one class of this protocol, and a line
-in `detector_of`.
+gives the mean over a batch. A new family (a YOLO, a DETR) is one class in one file: an `nn.Module` with the methods of
+`Detector`, around the network or instead of it; examples/own_detector.py is one. It is used as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 Places = Tensor | None
@@ -31,6 +33,10 @@ class Detections:
     labels: Tensor
     scores: Tensor
 
+    def where(self, chosen: Tensor) -> Detections:
+        """Those for which `chosen` `(n,)` is True."""
+        return Detections(self.boxes[chosen], self.labels[chosen], self.scores[chosen])
+
 
 @dataclass(frozen=True)
 class DetectorOutputs:
@@ -49,12 +55,19 @@ class DetectorOutputs:
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
+    @cached_property
+    def detections(self) -> list[Detections]:
+        """What the detector finds in each image, without a graph; computed once."""
+        with torch.no_grad():
+            return self.detector.detect(self.map(Tensor.detach))
+
     def map(self, function: Callable[[Tensor], Tensor]) -> DetectorOutputs:
         """The same with every tensor changed."""
         tensors = {name: function(tensor) for name, tensor in self.tensors.items()}
         return DetectorOutputs(self.detector, tensors, self.image_size)
 
 
+@runtime_checkable
 class Detector(Protocol):
     """A model that finds objects of `classes` kinds. Everything is per image: no image's figures depend on another's.
 
@@ -89,6 +102,7 @@ class Detector(Protocol):
         """Log-probabilities `(B, K, *positions)` of the class scores at anchors, queries or `places`, differentiable.
 
         K is the number of classes and a background for a softmax, 2 for yes/no scores, one position for each class.
+        Alternative 0 means that there is no object.
         """
         ...
 

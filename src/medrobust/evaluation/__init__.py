@@ -1,7 +1,8 @@
 """Evaluation: from data set, attacks and budgets to records, and records on disk."""
 
+from medrobust.evaluation.afterchecks import SURVIVAL, Aftercheck, another_model
 from medrobust.evaluation.export import export_adversarial
-from medrobust.evaluation.measure import Campaign, Measured, hash_patient, measure
+from medrobust.evaluation.measure import Campaign, Measured, aftercheck_part, hash_patient, measure
 from medrobust.evaluation.records import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -16,6 +17,8 @@ from medrobust.evaluation.storage import StoredRun, check_output_folder, read_ru
 __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
+    "SURVIVAL",
+    "Aftercheck",
     "Campaign",
     "GalleryAttack",
     "GalleryImage",
@@ -24,6 +27,8 @@ __all__ = [
     "RunInfo",
     "Skipped",
     "StoredRun",
+    "aftercheck_part",
+    "another_model",
     "check_output_folder",
     "export_adversarial",
     "hash_patient",

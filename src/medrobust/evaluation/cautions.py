@@ -11,9 +11,9 @@ from torch import Tensor
 from medrobust.threat import Threat
 
 
-def look_like_probabilities(outputs: Tensor) -> bool:
+def look_like_probabilities(outputs: object) -> bool:
     """Whether the outputs `(B, K, …)`, meant as logits, are all in [0, 1] and sum to 1 over the classes."""
-    if outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
         return False
     total = outputs.sum(1)
     inside = (outputs >= 0).all() & (outputs <= 1).all()
@@ -44,7 +44,11 @@ def cautions(
     for threat in threats:
         if threat.norm == "linf" and threat.eps >= bounds[1] - bounds[0]:
             yield f"The budget eps {threat.eps:g} lets every pixel take any value: was {threat.eps:g}/255 meant?"
-    answers = {row["index"]: (row["truth"], row["prediction_before"]) for row in rows if row.get("truth") is not None}
+    answers = {
+        row["index"]: (row["truth"], row["prediction_before"])
+        for row in rows
+        if row.get("truth") is not None and "truth_boxes" not in row
+    }
     if answers:
         yield from _of_answers(list(answers.values()), classes)
 

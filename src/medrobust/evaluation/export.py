@@ -17,7 +17,7 @@ from medrobust.data.file_types import without_suffix
 from medrobust.errors import InputError
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.image_files import image_files
-from medrobust.evaluation.measure import Columns, Row, answers, as_lists, as_rows, check_untargeted, model_errors_told
+from medrobust.evaluation.measure import Columns, Row, answers, as_rows, check_untargeted, model_errors_told
 from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import Skipped
 from medrobust.evaluation.storage import new_folder
@@ -103,8 +103,7 @@ def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: lis
         "file": list(names),
         "clean_file": [f"{CLEAN}/{name}" for name in names],
     }
-    if not victim.task.dense:
-        columns["truth"] = as_lists(batch.truth)
+    columns |= victim.task.record_truth(batch.truth)
     columns |= answers(victim.task, victim(clean), batch.truth, "before")
     columns |= answers(victim.task, victim(saved), batch.truth, "after")
     columns |= {name: values.tolist() for name, values in image_quality(clean, saved, victim.bounds).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class GalleryCollector:
         self._chosen = {(2 * k + 1) * size // (2 * count) for k in range(count)}
         self._images: dict[int, GalleryImage] = {}
 
-    def add_clean(self, batch: Batch, outputs: Tensor) -> None:
+    def add_clean(self, batch: Batch, outputs: Any) -> None:
         """Keep the chosen images of a batch, with the model's outputs on them."""
         answers = self._answers(outputs)
         for place, index in self._places(batch):
@@ -52,7 +53,7 @@ class GalleryCollector:
     def _places(self, batch: Batch) -> Iterator[tuple[int, int]]:
         return ((place, index) for place, index in enumerate(batch.indices) if index in self._chosen)
 
-    def _answers(self, outputs: Tensor) -> Tensor | None:
+    def _answers(self, outputs: Any) -> Tensor | None:
         """Class maps, for a dense task; the answers of the others are in the records."""
         with torch.no_grad():
             return self._task.predict(outputs) if self._task.dense else None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from medrobust.attacks import Attack, AttackResult
 from medrobust.data import Dataset
 from medrobust.errors import InputError, MedrobustError
+from medrobust.evaluation.afterchecks import Aftercheck
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.cautions import look_like_probabilities
 from medrobust.evaluation.gallery import GalleryCollector
@@ -39,6 +41,7 @@ class Campaign:
         batch_size: images attacked together; the results do not depend on it.
         gallery: how many images to keep for looking at, evenly spread over the data set.
         skip_bad: leave out samples that cannot be read, and list them, instead of stopping.
+        afterchecks: how the attacked images are measured once more, each as a part of its own.
 
     Raises:
         InputError: there is nothing to measure, or an option has no such value.
@@ -50,6 +53,7 @@ class Campaign:
     batch_size: int = 16
     gallery: int = 6
     skip_bad: bool = False
+    afterchecks: Sequence[Aftercheck] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.attacks, Mapping):
@@ -115,8 +119,7 @@ def measure(
         for batch in batches(dataset, victim, campaign.batch_size, leave_out if campaign.skip_bad else None):
             outputs = _clean_outputs(victim, batch)
             measured.probabilities &= look_like_probabilities(outputs)
-            for row in _attack_batch(victim, batch, outputs, campaign, collector, on_progress):
-                measured.rows.append({"part": part, **row})
+            measured.rows += _attack_batch(victim, batch, outputs, campaign, part, collector, on_progress)
             measured.evaluated += len(batch.indices)
     if not measured.rows:
         raise InputError(f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}")
@@ -150,19 +153,24 @@ def hash_patient(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+def aftercheck_part(part: str, check: Aftercheck) -> str:
+    """The name of the part that holds an aftercheck's figures."""
+    return f"{part}, {check.name}"
+
+
 def _attack_batch(
     victim: Victim,
     batch: Batch,
-    outputs: Tensor,
+    outputs: Any,
     campaign: Campaign,
+    part: str,
     collector: GalleryCollector,
     on_progress: Progress,
 ) -> list[Row]:
     collector.add_clean(batch, outputs)
-    known = {
-        **_identities(batch, outputs, victim.task),
-        **answers(victim.task, outputs, batch.truth, "before"),
-    }
+    identities = _identities(batch, victim.task)
+    looks = [_Look(part, victim, None, {**identities, **_answers(victim, outputs, batch, "before")})]
+    looks += [_look(check, part, victim, batch, identities) for check in campaign.afterchecks]
     rows: list[Row] = []
     for label, attack in campaign.attacks.items():
         for threat in campaign.threats:
@@ -171,19 +179,58 @@ def _attack_batch(
                 result = attack(victim, batch.images, batch.truth, threat, campaign.seed, batch.ids)
             share = (time.perf_counter() - started) / len(batch.indices)
             collector.add_attack(batch, label, threat, result)
-            columns = {
-                **known,
-                **answers(victim.task, result.outputs, batch.truth, "after"),
-                **_changes(batch, result, victim.bounds),
-            }
+            changes = _changes(batch, result, victim.bounds)
             cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.eps, "seconds": share}
-            rows += [cell | row for row in as_rows(columns)]
+            for look in looks:
+                columns = {**look.known, **changes, **look.after(batch, result)}
+                rows += [{"part": look.part, **cell, **row} for row in as_rows(columns)]
             on_progress(len(batch.indices))
     return rows
 
 
+@dataclass(frozen=True)
+class _Look:
+    """One way to measure a batch's attacked images: as they are, or by an aftercheck.
+
+    Attributes:
+        part: of the run that the rows belong to.
+        victim: the model that looks.
+        check: the aftercheck, None for the images as they are.
+        known: the columns that no attack changes.
+    """
+
+    part: str
+    victim: Victim
+    check: Aftercheck | None
+    known: Columns
+
+    def after(self, batch: Batch, result: AttackResult) -> Columns:
+        """The columns of the attacked images."""
+        if self.check is None:
+            return _answers(self.victim, result.outputs, batch, "after")
+        with torch.no_grad(), model_errors_told(batch):
+            outputs = self.victim(self.check.change(result.adversarial, self.victim.bounds))
+        columns = _answers(self.victim, outputs, batch, "after")
+        return {**columns, "success": [not right for right in columns["right_after"]]}
+
+
 @torch.no_grad()
-def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
+def _look(check: Aftercheck, part: str, victim: Victim, batch: Batch, identities: Columns) -> _Look:
+    other = check.victim or victim
+    with model_errors_told(batch):
+        outputs = other(check.change(batch.images, other.bounds))
+    other.task.check_outputs(outputs, batch.truth)
+    check_finite(outputs, batch.ids, f"clean ({check.name})")
+    known = {**identities, **_answers(other, outputs, batch, "before")}
+    return _Look(aftercheck_part(part, check), other, check, known)
+
+
+def _answers(victim: Victim, outputs: Any, batch: Batch, when: str) -> Columns:
+    return answers(victim.task, outputs, batch.truth, when)
+
+
+@torch.no_grad()
+def _clean_outputs(victim: Victim, batch: Batch) -> Any:
     """The model's outputs on the clean images, once everything about them is checked."""
     victim.task.check_truth(batch.truth)
     with model_errors_told(batch):
@@ -193,31 +240,25 @@ def _clean_outputs(victim: Victim, batch: Batch) -> Tensor:
     return outputs
 
 
-def _identities(batch: Batch, outputs: Tensor, task: Task) -> Columns:
+def _identities(batch: Batch, task: Task) -> Columns:
     patients = (sample.patient for sample in batch.samples)
     columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),
         "patient": [None if patient is None else hash_patient(patient) for patient in patients],
     }
-    if task.scores(outputs) is not None:
-        columns["truth"] = as_lists(batch.truth)
-    return columns
+    return columns | task.record_truth(batch.truth)
 
 
 @torch.no_grad()
-def answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
+def answers(task: Task, outputs: Any, truth: Tensor, when: str) -> Columns:
     """The columns that exist before and after an attack (`when`), as one list per column."""
     columns: Columns = {
         f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
         f"loss_{when}": task.loss(outputs, truth).tolist(),
     }
     columns |= {f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()}
-    scores = task.scores(outputs)
-    if scores is not None:
-        columns[f"scores_{when}"] = scores.tolist()
-        columns[f"prediction_{when}"] = as_lists(task.predict(outputs))
-    return columns
+    return columns | {f"{name}_{when}": values for name, values in task.record_answers(outputs).items()}
 
 
 def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) -> Columns:
@@ -233,9 +274,3 @@ def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) ->
 def as_rows(columns: Columns) -> list[Row]:
     """A row for each place in the columns."""
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def as_lists(labels: Tensor) -> list[object]:
-    """Labels `(B,)` or `(B, L)` as a list of their own for each sample."""
-    rows: list[object] = labels.reshape(len(labels), -1).tolist()
-    return rows

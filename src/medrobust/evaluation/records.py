@@ -14,7 +14,7 @@ from torch import Tensor
 from medrobust.data import DatasetInfo
 from medrobust.data.dataset import TaskName
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # What the tables call the unattacked images and the worst attack on each: no attack may be labelled so.
 CLEAN = "clean"
@@ -28,10 +28,10 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "attack": pl.String,  # label of the attack in this run
     "norm": pl.String,
     "eps": pl.Float64,  # in data units
-    "truth": pl.List(pl.Int64),  # class, or one 0/1 per label; null for dense tasks
+    "truth": pl.List(pl.Int64),  # class, one 0/1 per label, or the classes of the boxes; null for dense tasks
     "prediction_before": pl.List(pl.Int64),
     "prediction_after": pl.List(pl.Int64),
-    "scores_before": pl.List(pl.Float32),  # class probabilities; null for dense tasks
+    "scores_before": pl.List(pl.Float32),  # class probabilities, or one a detection; null for dense tasks
     "scores_after": pl.List(pl.Float32),
     "right_before": pl.Boolean,  # the clean image was answered right
     "right_after": pl.Boolean,  # the attacked image was
@@ -46,6 +46,15 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "dice_by_class_after": pl.List(pl.Float64),
     "iou_by_class_before": pl.List(pl.Float64),
     "iou_by_class_after": pl.List(pl.Float64),
+    "truth_boxes": pl.List(pl.List(pl.Float32)),  # x1, y1, x2, y2 in pixels, one a class of truth; null for other tasks
+    "boxes_before": pl.List(pl.List(pl.Float32)),  # likewise, one a prediction
+    "boxes_after": pl.List(pl.List(pl.Float32)),
+    "f1_before": pl.Float64,  # of the image's detections that score enough
+    "f1_after": pl.Float64,
+    "false_positives_before": pl.Float64,  # such detections that match no truth
+    "false_positives_after": pl.Float64,
+    "misses_before": pl.Float64,  # boxes of the truth that no such detection matches
+    "misses_after": pl.Float64,
     "linf": pl.Float64,  # of the change, in data units
     "l2": pl.Float64,
     "psnr": pl.Float64,  # decibel, over the range of the bounds; +inf when nothing changed
@@ -75,13 +84,15 @@ class PartInfo:
         model: where the model came from, e.g. "timm:resnet18".
         weights_sha256: fingerprint of the model's parameters and buffers.
         parameters: their number.
-        task: "classification", "ordinal", "multilabel" or "segmentation".
+        task: "classification", "ordinal", "multilabel", "segmentation" or "detection".
         success_dice: segmentation: an image counts as right while its mean Dice is at least this.
         attacks: label → the attack's name and options.
         threats: each with norm, eps and the unit of eps.
         skipped: samples left out.
         victim: how the model was called: "bounds" (lowest and highest value), "mean" and "std" (None when nothing was
-            subtracted, nothing divided by), "channels_last" and "task_options". Empty in runs of older versions.
+            subtracted, nothing divided by), "channels_last" and "task_options" (of detection: "score", the least that
+            a detection must score to count, "iou", from which on it matches, and "success_f1", the least F1 of an
+            image that counts as right). Empty in runs of older versions.
     """
 
     dataset: DatasetInfo
@@ -129,7 +140,8 @@ class GalleryImage:
     """An image kept for looking at; of a volume, its middle slice.
 
     `clean` is (C, H, W) float32 in data units. For segmentation `truth` and `before` are (H, W) int64 class maps
-    (multi-label: (L, H, W) of 0/1); for classification they are None, the answers being in the records.
+    (multi-label: (L, H, W) of 0/1); for classification and detection they are None, labels and boxes being in the
+    records.
     """
 
     part: str

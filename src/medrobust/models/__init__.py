@@ -44,6 +44,7 @@ def load_model(
     task: TaskName,
     weights: str | Path | None = None,
     spatial_dims: int = 2,
+    seed: int = 0,
 ) -> nn.Module:
     """Build the model that `source` names and load its weights.
 
@@ -57,6 +58,7 @@ def load_model(
         task: what the answer is for; a network of another kind is refused.
         weights: a `.safetensors` file, or a state dict in `.pt`, `.pth`, `.bin` or `.ckpt`; see `load_weights`.
         spatial_dims: 2 for images `(B, C, H, W)`, 3 for volumes `(B, C, D, H, W)`.
+        seed: of the random weights that an architecture begins with.
 
     Returns:
         The model on the CPU, in eval mode, giving a tensor of logits.
@@ -74,7 +76,7 @@ def load_model(
     wanted = Requirements(outputs, channels, task, spatial_dims)
     if kind == "embedded" and weights is None:
         return embedded_model(name, wanted)
-    with seeded():
+    with seeded(seed):
         model = _UNTRAINED[kind](name, wanted)
     if weights is not None:
         load_weights(model, weights)

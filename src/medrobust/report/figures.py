@@ -16,9 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.numbers import format_eps, format_norm, plain
+from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
-from medrobust.report.wording import metric_name
 from medrobust.statistics import CLEAN, WORST_CASE
 
 # Okabe and Ito's palette (Color Universal Design, 2008), the hues that hold on white; the page lightens them

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,16 +18,15 @@ from torch import Tensor
 
 from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import GalleryAttack, GalleryImage, PartInfo
-from medrobust.report.numbers import format_value, listed, plain
+from medrobust.report.answers import answer_text, counting_detections, is_right, truth_text
+from medrobust.report.marks import LARGEST, Pixels, boxed, contoured, reduced
+from medrobust.report.numbers import plain
 from medrobust.report.wording import budget_text
-from medrobust.statistics import class_name, known_labels
+from medrobust.statistics import TASK_TRAITS
 
 HU_WINDOW = (-600.0, 1500.0)  # level and width: lung
-LARGEST = 512  # pixels of the longer side that are shown
-_DRAWN = 320  # contours need this many to be lines
-_TRUTH, _ANSWER = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's sky blue and orange
 
-Pixels = NDArray[np.uint8]
+Marks = Callable[[Pixels], Pixels]
 
 
 @dataclass(frozen=True)
@@ -80,28 +81,29 @@ def gallery_entries(images: list[GalleryImage], records: pl.DataFrame, name: str
 
 
 def _entry(image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo) -> Entry:
-    answer = _answer(row, "before", part)
-    title = f"Image {image.index}"
-    clean = _picture(image.clean, part.dataset, f"{title}, clean: {answer}", image.truth, image.before)
+    answer = answer_text(row, "before", part)
+    marks = _marks(image, image.before, row, "before", part)
+    clean = _picture(image.clean, part.dataset, f"Image {image.index}, clean: {answer}", marks)
     attacks = [
         _attacked(image, attack, by_key.get((image.index, attack.attack, attack.norm, attack.eps), {}), part)
         for attack in image.attacks
     ]
-    return Entry(image.index, clean, _truth(row, part), answer, _right(row, "before", part), attacks)
+    return Entry(image.index, clean, truth_text(row, part), answer, is_right(row, "before", part), attacks)
 
 
 def _attacked(image: GalleryImage, attack: GalleryAttack, row: dict[str, Any], part: PartInfo) -> Attacked:
     label, budget = plain(attack.attack, 40), budget_text(attack.norm, attack.eps, part)
-    answer = _answer(row, "after", part)
+    answer = answer_text(row, "after", part)
     title = f"Image {image.index}, attacked by {label} at {budget}"
-    adversarial = _picture(attack.adversarial, part.dataset, f"{title}: {answer}", image.truth, attack.after)
+    marks = _marks(image, attack.after, row, "after", part)
+    adversarial = _picture(attack.adversarial, part.dataset, f"{title}: {answer}", marks)
     change = (attack.adversarial - image.clean).double()
     factor = amplification(attack, change, part.dataset)
     low, high = _window(part.dataset)
     grey = 0.5 + factor * _channels(change) / (high - low)
     alt = f"Image {image.index}: the change made by {label}, amplified {factor} times"
     difference = Picture(_png(_fit(_bytes(grey))), alt)
-    return Attacked(label, budget, adversarial, difference, factor, answer, _right(row, "after", part))
+    return Attacked(label, budget, adversarial, difference, factor, answer, is_right(row, "after", part))
 
 
 def amplification(attack: GalleryAttack, change: Tensor, dataset: DatasetInfo) -> int:
@@ -125,39 +127,26 @@ def shown_as(image: GalleryImage, dataset: DatasetInfo) -> list[str]:
     return said
 
 
-def contoured(pixels: Pixels, truth: Tensor, answer: Tensor) -> Pixels:
-    """Borders between classes on `(H, W, 3)` pixels: the truth's solid blue, the answer's dashed orange.
-
-    Class maps are (H, W), or (L, H, W) when every label is a mask of its own.
-    """
-    scale = math.ceil(_DRAWN / max(pixels.shape[:2]))
-    large = pixels.repeat(scale, 0).repeat(scale, 1)
-    row, column = np.indices(large.shape[:2])
-    dash = (row + column) // 5 % 2 == 0
-    large[_borders(truth, scale)] = _TRUTH
-    large[_borders(answer, scale) & dash] = _ANSWER
-    return large
-
-
-def _borders(labels: Tensor, scale: int) -> NDArray[np.bool_]:
-    maps = labels.numpy() if labels.ndim == 3 else labels.numpy()[None]
-    maps = _thinned(maps).repeat(scale, 1).repeat(scale, 2)
-    across, down = maps[:, :, 1:] != maps[:, :, :-1], maps[:, 1:] != maps[:, :-1]
-    borders = np.zeros(maps.shape, bool)
-    borders[:, :, 1:] |= across
-    borders[:, :, :-1] |= across
-    borders[:, 1:] |= down
-    borders[:, :-1] |= down
-    return np.asarray(borders.any(0))
-
-
-def _picture(image: Tensor, dataset: DatasetInfo, alt: str, truth: Tensor | None, answer: Tensor | None) -> Picture:
+def _picture(image: Tensor, dataset: DatasetInfo, alt: str, marks: Marks | None) -> Picture:
     low, high = _window(dataset)
     pixels = _fit(_bytes((_channels(image.double()) - low) / (high - low)))
-    if truth is not None and answer is not None:
-        colour = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
-        pixels = contoured(colour, truth, answer)
-    return Picture(_png(pixels), alt)
+    return Picture(_png(pixels if marks is None else marks(pixels)), alt)
+
+
+def _marks(image: GalleryImage, answer: Tensor | None, row: dict[str, Any], when: str, part: PartInfo) -> Marks | None:
+    """What draws truth and answer on the pixels: class maps from the gallery, boxes from the row of the records."""
+    if TASK_TRAITS[part.task].answer == "boxes":
+        known, found = (_corners(row.get(column)) for column in ("truth_boxes", f"boxes_{when}"))
+        height, width = image.clean.shape[-2:]
+        found = found[counting_detections(row, when, part)]
+        return partial(boxed, truth=known, answer=found, size=(height, width))
+    if image.truth is None or answer is None:
+        return None
+    return partial(contoured, truth=image.truth, answer=answer)
+
+
+def _corners(boxes: list[list[float]] | None) -> NDArray[np.float64]:
+    return np.array(boxes or [], np.float64).reshape(-1, 4)
 
 
 def _window(dataset: DatasetInfo) -> tuple[float, float]:
@@ -179,68 +168,13 @@ def _bytes(values: NDArray[np.float64]) -> Pixels:
 
 
 def _fit(pixels: Pixels) -> Pixels:
-    height, width = _reduced(*pixels.shape[:2])
+    height, width = reduced(*pixels.shape[:2])
     if (height, width) == pixels.shape[:2]:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
-
-
-def _thinned(maps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Class maps `(L, H, W)` at the size of the shown image: the nearest class, never a mean of two."""
-    before, after = maps.shape[1:], _reduced(*maps.shape[1:])
-    rows, columns = (
-        ((np.arange(to) + 0.5) * size / to).astype(np.int64) for to, size in zip(after, before, strict=True)
-    )
-    return maps[:, rows[:, None], columns]
-
-
-def _reduced(height: int, width: int) -> tuple[int, int]:
-    ratio = min(1.0, LARGEST / max(height, width))
-    return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
 def _png(pixels: Pixels) -> str:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def _right(row: dict[str, Any], when: str, part: PartInfo) -> bool | None:
-    """Whether the answer is right, if the records and the truth tell."""
-    truth = row.get("truth")
-    if part.task == "multilabel" and truth and not known_labels(np.array(truth, float), part.dataset).any():
-        return None
-    right: bool | None = row.get(f"right_{when}")
-    return right
-
-
-def _truth(row: dict[str, Any], part: PartInfo) -> str:
-    truth = row.get("truth")
-    if part.task == "segmentation" or not truth:
-        return ""
-    if part.task == "multilabel":
-        known = known_labels(np.array(truth, float), part.dataset)
-        return _labels(np.where(known, truth, 0).tolist(), None, part) if known.any() else "unknown"
-    return plain(class_name(part.dataset, truth[0]))
-
-
-def _answer(row: dict[str, Any], when: str, part: PartInfo) -> str:
-    """The class with its confidence, the labels found, or the mean Dice."""
-    if part.task == "segmentation":
-        return f"Dice {format_value(row.get(f'dice_{when}'))}"
-    answer, scores = row.get(f"prediction_{when}"), row.get(f"scores_{when}")
-    if not answer:
-        return "answer not recorded"
-    if part.task == "multilabel":
-        return _labels(answer, scores, part)
-    name = plain(class_name(part.dataset, answer[0]))
-    return f"{name} ({format_value(scores[answer[0]])})" if scores and answer[0] < len(scores) else name
-
-
-def _labels(answer: list[int], scores: list[float] | None, part: PartInfo) -> str:
-    found = [
-        plain(class_name(part.dataset, place), 30) + (f" ({format_value(scores[place])})" if scores else "")
-        for place, value in enumerate(answer)
-        if value == 1
-    ]
-    return listed(found) if found else "no finding"

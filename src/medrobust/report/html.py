@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from medrobust.errors import InputError
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
-from medrobust.report import wording
+from medrobust.evaluation.storage import write_whole
+from medrobust.report import verdicts, wording
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.gallery import Entry, gallery_entries, shown_as
@@ -26,10 +25,12 @@ from medrobust.report.numbers import (
     format_change,
     format_norm,
     format_value,
+    metric_heading,
+    metric_name,
     plain,
 )
 from medrobust.report.table import PartTable, part_table, worst_of
-from medrobust.statistics import WORST_CASE, answer_metrics, compare_attacks, main_metric, summarise
+from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks, summarise
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,7 @@ def write_report(
         InputError: if the file cannot be written.
     """
     page = render(records, info, list(gallery), summarise(records, info) if summary is None else summary)
-    target = Path(path)
-    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        half.write_text(page, encoding="utf-8")
-        half.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: the report cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            half.unlink()
+    write_whole(Path(path), page.encode())
 
 
 def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
@@ -115,7 +107,8 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         "change": format_change,
         "norm": format_norm,
         "counted": counted,
-        "metric": wording.metric_name,
+        "metric": metric_name,
+        "heading": metric_heading,
     }
     environment.tests["worst"] = lambda line: line.attack == WORST_CASE
     source = resources.files("medrobust.report").joinpath("template.html.j2").read_text(encoding="utf-8")
@@ -127,8 +120,8 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         sections=sections,
         config=_config_text(info),
         words=wording,
-        main_metric=main_metric,
-        answer_metrics=answer_metrics,
+        verdicts=verdicts,
+        traits_of=TASK_TRAITS,
         worst_of=worst_of,
     )
 
@@ -177,19 +170,19 @@ def _comparison(row: dict[str, object], part: PartInfo) -> Comparison:
         wording.budget_text(str(row["norm"]), eps, part),
         plain(str(row["first"]), 40),
         plain(str(row["second"]), 40),
-        wording.difference_text(row),
-        wording.p_value_text(row),
-        wording.short_verdict(row),
+        verdicts.difference_text(row),
+        verdicts.p_value_text(row),
+        verdicts.short_verdict(row),
     )
 
 
 def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
     found = []
     for norm in table.norms:
-        for metric in answer_metrics(part.task):
+        for metric in TASK_TRAITS[part.task].curves:
             if table.clean[metric].value is None:
                 continue
-            caption = f"{wording.metric_name(metric)} against eps ({format_norm(norm)})"
+            caption = f"{metric_heading(metric)} against eps ({format_norm(norm)})"
             svg = Markup(curve_svg(table, part, metric, norm))  # noqa: S704 – matplotlib escapes its text
             found.append(Figure(svg, curve_description(table, part, metric, norm), caption))
     return found

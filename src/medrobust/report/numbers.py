@@ -8,6 +8,13 @@ import unicodedata
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NONE = "–"
 NO_INTERVAL = f"[{NONE}]"
+_METRICS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "F1": "image F1",
+    "false positives": "false positives per image",
+    "misses": "misses per image",
+}
 
 
 def format_eps(eps: float, unit: str) -> str:
@@ -72,3 +79,19 @@ def listed(items: list[str], last: str = "and") -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 image", "1,000 images"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def metric_name(metric: str) -> str:
+    """A metric as it is written in a sentence."""
+    return _METRICS.get(metric, metric)
+
+
+def metric_heading(metric: str) -> str:
+    """A metric as it begins a sentence or heads a column: "Accuracy", but "mAP"."""
+    name = metric_name(metric)
+    return name if name.startswith("mAP") else name[0].upper() + name[1:]
+
+
+def as_float(value: object) -> float | None:
+    """A value as a number, or None when it is none."""
+    return float(value) if isinstance(value, float | int) else None

@@ -11,14 +11,16 @@ from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.report.numbers import format_change, format_eps, format_norm, format_value, plain
 from medrobust.report.table import Line, PartTable, part_table
 from medrobust.report.wording import interval_sentence, no_interval_sentence, sample_sentence, skipped_sentence
-from medrobust.statistics import WORST_CASE, answer_metrics, main_metric
+from medrobust.statistics import TASK_TRAITS, WORST_CASE, TaskTraits
 
 _SHORT = {
     "quadratic-weighted kappa": "weighted κ",
     "label accuracy": "label acc.",
     "iou": "IoU",
     "dice": "Dice",
+    "false positives": "FP",
 }
+_PER_IMAGE = "F1, FP (false positives), misses: per image, of the detections that score enough to count."
 
 
 def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
@@ -42,27 +44,28 @@ def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
 
 
 def _table(lines: PartTable, part: PartInfo) -> Table:
-    metrics = answer_metrics(part.task)
+    traits = TASK_TRAITS[part.task]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("attack", no_wrap=True, overflow="ellipsis", max_width=12)
-    for metric in metrics:
+    for metric in traits.metrics:
         table.add_column(_SHORT.get(metric, metric), no_wrap=True)
     for heading in ("drop", "success", "L∞", "PSNR", "SSIM"):
         table.add_column(heading, no_wrap=True, justify="right")
-    table.add_row(*_cells(lines.clean, metrics, part))
+    table.add_row(*_cells(lines.clean, traits, part))
     for budget in lines.budgets:
         eps = format_eps(budget[0].eps, part.dataset.unit)
         table.add_row(Text(f"{format_norm(budget[0].norm)} ≤ {eps}", style="cyan"))
         for line in budget:
-            table.add_row(*_cells(line, metrics, part), style="bold" if line.attack == WORST_CASE else "")
+            table.add_row(*_cells(line, traits, part), style="bold" if line.attack == WORST_CASE else "")
     return table
 
 
-def _cells(line: Line, metrics: tuple[str, ...], part: PartInfo) -> list[Text]:
-    cells = [plain(line.attack), *(str(line[metric]) for metric in metrics)]
+def _cells(line: Line, traits: TaskTraits, part: PartInfo) -> list[Text]:
+    answers = (line[metric].text if metric in traits.plain else str(line[metric]) for metric in traits.metrics)
+    cells = [plain(line.attack), *answers]
     if line.norm:
         cells += [
-            line[f"drop of {main_metric(part.task)}"].text,
+            line[f"drop of {traits.main}"].text,
             line["success"].text,
             format_change(line["linf"].value, part.dataset.unit),
             format_value(line["psnr"].value, 1),
@@ -72,10 +75,11 @@ def _cells(line: Line, metrics: tuple[str, ...], part: PartInfo) -> list[Text]:
 
 
 def _notes(lines: PartTable, part: PartInfo) -> list[Text]:
-    explained = no_interval_sentence(lines, part)
+    explained = no_interval_sentence(lines, part, without=TASK_TRAITS[part.task].plain)
     intervals = [interval_sentence(lines), *([explained] if explained else [])]
-    worst = "Worst case: for each image the attack that does it most harm (so AUROC, κ need not be lowest)."
-    sentences = [sample_sentence(lines, part), *intervals, worst, *part.dataset.notes]
+    worst = "Worst case: for each image the attack that does it most harm (so AUROC, κ, mAP need not be lowest)."
+    per_image = [_PER_IMAGE] if TASK_TRAITS[part.task].answer == "boxes" else []
+    sentences = [sample_sentence(lines, part), *per_image, *intervals, worst, *part.dataset.notes]
     if part.skipped:
         sentences.append(skipped_sentence(part))
     return [Text(plain(sentence, 400), style="dim") for sentence in sentences]

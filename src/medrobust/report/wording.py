@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 
 import polars as pl
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.numbers import (
     NO_INTERVAL,
+    as_float,
     counted,
     format_eps,
-    format_interval,
     format_norm,
-    format_p_value,
     format_value,
     listed,
+    metric_name,
     plain,
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
-from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, answer_metrics, main_metric
+from medrobust.report.verdicts import verdict
+from medrobust.statistics import TASK_TRAITS, answer_metrics, judgement, main_metric
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -32,11 +34,6 @@ _REASONS = (
     (r"mask|size|shape|channel", "image or mask of the wrong size or shape"),
     (r"label|class|grade|truth", "label missing or out of range"),
 )
-
-
-def metric_name(metric: str) -> str:
-    """A metric as it is written in a sentence or heading."""
-    return {"dice": "Dice", "iou": "IoU"}.get(metric, metric)
 
 
 def budget_text(norm: str, eps: float, part: PartInfo) -> str:
@@ -83,82 +80,6 @@ def _smia_clause(comparisons: list[pl.DataFrame], line: Line) -> str:
     return ""
 
 
-def verdict(row: dict[str, object]) -> str:
-    """What a paired comparison (a row of `compare_attacks`) shows, and that nothing is shown when so."""
-    first, second = (plain(str(row[key]), 24) for key in ("first", "second"))
-    size = f"{metric_name(str(row['metric']))} under {first} minus under {second} {difference_text(row)}"
-    told = f"({size}, {p_value_text(row)}, paired{_independence(row)})"
-    if _too_few(row):
-        return f"{_too_few(row)} whether {first} or {second} is the stronger {told}"
-    stronger = stronger_of(row)
-    if stronger is None:
-        return f"between {first} and {second} no difference is shown {told}"
-    names = (first, second) if stronger == row["first"] else (second, first)
-    return f"{names[0]} is stronger than {names[1]} {told}"
-
-
-def short_verdict(row: dict[str, object]) -> str:
-    """The verdict of a paired comparison in a table's cell."""
-    if _too_few(row):
-        return _too_few(row)
-    stronger = stronger_of(row)
-    return "no difference shown" if stronger is None else f"{plain(stronger, 24)} is stronger"
-
-
-def stronger_of(row: dict[str, object]) -> str | None:
-    """The label of the attack that a paired comparison shows to be stronger, or None.
-
-    Both must say so: the exact test, and the interval where there is one (differences that are all alike have none).
-    """
-    difference, low, high, p_value = (_float(row[key]) for key in ("difference", "low", "high", "p_value"))
-    if _too_few(row) or not difference or p_value is None or p_value >= SIGNIFICANCE:
-        return None
-    if low is not None and high is not None and low <= 0 <= high:
-        return None
-    return str(row["first"] if difference < 0 else row["second"])
-
-
-def difference_text(row: dict[str, object]) -> str:
-    """The difference of a paired comparison with its interval: "−0.045 [−0.093, −0.004]"."""
-    difference, low, high = (_float(row[key]) for key in ("difference", "low", "high"))
-    interval = format_interval(low, high, 3) or (NO_INTERVAL if difference is not None else "")
-    return f"{format_value(difference, 3)} {interval}".strip()
-
-
-def p_value_text(row: dict[str, object]) -> str:
-    """The p-value of a paired comparison: "p = 0.03"."""
-    return format_p_value(_float(row["p_value"]) or 0.0)
-
-
-def comparison_caption(table: PartTable, part: PartInfo) -> str:
-    """How to read the table of paired comparisons."""
-    unit = _unit(table.resampled)
-    independent = "" if unit == "patient" else ", taking the images as independent"
-    metric = metric_name(main_metric(part.task))
-    return (
-        f"{metric[0].upper()}{metric[1:]} under the first attack minus under the second, on the same images and "
-        f"resamples; negative: the first is stronger. p: two-sided sign-flip test over {unit}s{independent}, not "
-        "corrected for the number of rows. An attack is called stronger when p is below "
-        f"{SIGNIFICANCE:g} and the interval excludes 0, with at least {counted(LEAST_CLUSTERS, unit)}. "
-        f"{NO_INTERVAL}: the differences do not vary. “No difference shown” does not mean that the attacks are equal."
-    )
-
-
-def _unit(resampled: object) -> str:
-    return "patient" if resampled == "patients" else "image"
-
-
-def _too_few(row: dict[str, object]) -> str:
-    """Words for a comparison over too few clusters to show anything; "" when there are enough."""
-    clusters = _float(row["clusters"]) or 0
-    return "" if clusters >= LEAST_CLUSTERS else f"too few {_unit(row['resampled'])}s to tell"
-
-
-def _independence(row: dict[str, object]) -> str:
-    """What a test over images takes for granted, neighbouring slices being alike."""
-    return "" if _unit(row["resampled"]) == "patient" else ", taking the images as independent"
-
-
 def sample_sentence(table: PartTable, part: PartInfo) -> str:
     """How many images, of how many patients."""
     cell = table.clean[main_metric(part.task)]
@@ -181,10 +102,11 @@ def interval_sentence(table: PartTable) -> str:
     return f"{images} of one patient: they say nothing about other patients."
 
 
-def no_interval_sentence(table: PartTable, part: PartInfo) -> str | None:
-    """What "[–]" means, where the table of results has one."""
-    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table))
-    lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in names)
+def no_interval_sentence(table: PartTable, part: PartInfo, without: Collection[str] = ()) -> str | None:
+    """What "[–]" means, where the table of results has one; `without` the metrics shown with no interval at all."""
+    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table, part))
+    shown = [name for name in names if name not in without]
+    lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in shown)
     if not lacking:
         return None
     return f"{NO_INTERVAL} no interval: the figure does not vary in the sample, or is undefined in most resamples."
@@ -204,13 +126,21 @@ def _reason(text: str) -> str:
 
 def success_definition(part: PartInfo) -> str:
     """What counts as an attack that succeeded."""
-    if part.task == "segmentation":
+    kind = TASK_TRAITS[part.task].answer
+    falls = "success is the share of the images right before that fall below."
+    if kind == "map":
         return (
             "An image counts as answered right while its mean Dice over the foreground classes is at least "
-            f"{format_value(part.success_dice)}; success is the share of the images right before that fall "
-            "below."
+            f"{format_value(part.success_dice)}; {falls}"
         )
-    right = "all its known labels are" if part.task == "multilabel" else "its class is"
+    if kind == "boxes":
+        judged = judgement(part)
+        return (
+            f"An image counts as answered right while its F1 is at least {judged.success_f1:g}, where the detections "
+            f"that score at least {judged.score:g} count and one that overlaps a box of its class by an IoU of at "
+            f"least {judged.iou:g} is right; {falls}"
+        )
+    right = "all its known labels are" if kind == "labels" else "its class is"
     return (
         f"An image counts as answered right when {right} predicted right; success is the share that the "
         "attack turns wrong (or to its target, when targeted) among the images answered right before."
@@ -246,7 +176,7 @@ def threat_model(table: PartTable, part: PartInfo) -> list[str]:
 def _bounds(part: PartInfo) -> tuple[float, float]:
     """What an attacked image stays within: the model's bounds, or the data's in a run that did not keep those."""
     kept = part.victim.get("bounds")
-    low, high = map(_float, kept) if isinstance(kept, list | tuple) and len(kept) == 2 else (None, None)
+    low, high = map(as_float, kept) if isinstance(kept, list | tuple) and len(kept) == 2 else (None, None)
     return part.dataset.bounds if low is None or high is None else (low, high)
 
 
@@ -264,7 +194,7 @@ def preprocessing(part: PartInfo) -> str | None:
 
 def _per_channel(value: object) -> str:
     values = value if isinstance(value, list | tuple) else [value]
-    return ", ".join(f"{figure:.6g}" for figure in map(_float, values) if figure is not None)
+    return ", ".join(f"{figure:.6g}" for figure in map(as_float, values) if figure is not None)
 
 
 def limits(table: PartTable, part: PartInfo) -> list[str]:
@@ -285,6 +215,15 @@ def limits(table: PartTable, part: PartInfo) -> list[str]:
     if not any(options.get("targeted") for options in part.attacks.values()):
         found.append("All attacks were untargeted: any wrong answer counts, whatever its clinical weight.")
     found.append(success_definition(part))
+    if TASK_TRAITS[part.task].answer == "boxes":
+        found.append(
+            "The worst case takes for each image the attack that leaves the lowest F1. mAP ranks the detections of all "
+            "images together: under a single attack it can be lower than in the worst case."
+        )
+        found.append(
+            "The mAP of few images is too high on average and its intervals are too narrow: in a simulation, 95 % "
+            "intervals held the true figure in 83 % of the cases with 30 images, 87 % with 100 and 92 % with 300."
+        )
     found.append(
         "Intervals tell the uncertainty from the choice of the images, not from training the model again or "
         "from the attacks' random numbers; they hold for one figure at a time, uncorrected for the number of "
@@ -304,15 +243,9 @@ def attack_name(label: str, part: PartInfo) -> str:
     return str(part.attacks.get(label, {}).get("attack", label)).lower()
 
 
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, float | int) else None
-
-
 def task_name(part: PartInfo) -> str:
     """The task as a noun to begin a sentence with."""
-    return {"ordinal": "Ordinal grading", "multilabel": "Multi-label classification"}.get(
-        part.task, part.task.capitalize()
-    )
+    return TASK_TRAITS[part.task].title
 
 
 def options_text(options: dict[str, object]) -> str:
@@ -326,6 +259,24 @@ def options_text(options: dict[str, object]) -> str:
     return plain(", ".join(chosen), 400)
 
 
-def class_metrics(table: PartTable) -> list[str]:
+def class_metrics(table: PartTable, part: PartInfo) -> list[str]:
     """The metrics of single classes, "dice: <class>"."""
-    return [metric for metric in table.clean.cells if metric.startswith("dice: ")]
+    metric = TASK_TRAITS[part.task].class_metric
+    return [name for name in table.clean.cells if metric is not None and name.startswith(f"{metric}: ")]
+
+
+def class_caption(part: PartInfo) -> str:
+    """How to read the table of single classes."""
+    if TASK_TRAITS[part.task].answer == "boxes":
+        return "Average precision, mean over IoU 0.5 to 0.95, of the classes in the truth; clean and in the worst case."
+    return "Mean over the images in which the class occurs, in the truth or in the answer; clean and in the worst case."
+
+
+def legend(part: PartInfo) -> list[str]:
+    """What the solid and the dashed lines on the images are; nothing where there are none."""
+    kind = TASK_TRAITS[part.task].answer
+    if kind == "map":
+        return ["border of the truth (solid)", "border of the prediction (dashed)"]
+    if kind == "boxes":
+        return ["box of the truth (solid)", f"detection that scores at least {judgement(part).score:g} (dashed)"]
+    return []

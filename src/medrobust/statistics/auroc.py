@@ -6,12 +6,13 @@ The images are ranked once; a resample only changes how much each counts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medrobust.statistics.sums import cumulated
 
 _BLOCK = 128  # resamples at a time: the cumulated weights of 10 000 images then stay in the cache
 
@@ -55,29 +56,12 @@ class Auroc:
 
     def _of(self, by_cluster: NDArray[np.float32]) -> NDArray[np.float64]:
         # twice the weight of the negatives that are beaten, ties counting once: whole numbers, so exact
-        beaten = _cumulated(by_cluster[self.negatives])
+        beaten = cumulated(by_cluster[self.negatives])
         positives = by_cluster[self.positives]
         twice = np.einsum("ij,ij->j", positives, beaten[self.below] + beaten[self.upto], dtype=np.float64)
         pairs = positives.sum(0, dtype=np.float64) * beaten[-1]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(twice / np.where(pairs > 0, 2 * pairs, np.nan))
-
-
-def _cumulated(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`(n, r)` → `(n + 1, r)`: sums of the rows before each place, and of all.
-
-    In square blocks, so that numpy adds √n rows at a time: six times the speed of `cumsum` over this axis.
-    """
-    n, width = rows.shape
-    side = math.isqrt(n) + 1
-    padded = np.zeros((side * side, width), np.float32)
-    padded[1 : n + 1] = rows
-    blocks = padded.reshape(side, side, width)
-    for place in range(1, side):
-        blocks[:, place] += blocks[:, place - 1]
-    for block in range(1, side):
-        blocks[block] += blocks[block - 1, -1]
-    return padded[: n + 1]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from scipy import stats
 from medrobust.errors import InputError, unknown
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.conditions import images_of
-from medrobust.statistics.metrics import main_metric, main_values
+from medrobust.statistics.metrics import image_values
 from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of, percentile_interval
 from medrobust.statistics.summary import check_resampling
 from medrobust.statistics.sums import mean
+from medrobust.statistics.task_traits import TASK_TRAITS
 
 COMPARISON_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "part": pl.String,
@@ -28,7 +29,7 @@ COMPARISON_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "norm": pl.String,
     "eps": pl.Float64,
     "metric": pl.String,
-    "difference": pl.Float64,  # of the main metric, under the first less under the second
+    "difference": pl.Float64,  # of the metric, under the first less under the second
     "low": pl.Float64,  # null where no interval can be given
     "high": pl.Float64,
     "p_value": pl.Float64,  # two-sided, of no difference between the attacks
@@ -56,7 +57,9 @@ def compare_attacks(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """The main metric under `first` less that under `second`, at every budget that both were run at.
+    """What judges an image, under `first` less under `second`, at every budget that both were run at.
+
+    That is the main metric, but for detection the F1 of the image: mAP is of all images together.
 
     Negative: the first attack is the stronger one. The interval is the percentile interval of the cluster
     bootstrap of the paired differences; there is none where they do not vary. The p-value is that of the sign-flip
@@ -83,7 +86,7 @@ def compare_attacks(
         at = (pl.col("norm") == norm) & (pl.col("eps") == eps)
         here, there = (images_of(frame.filter(at)) for frame in (one, other))
         here, there = here.join(there, "index", "semi"), there.join(here, "index", "semi")
-        difference = main_values(here, whole, "after") - main_values(there, whole, "after")
+        difference = image_values(here, whole, "after") - image_values(there, whole, "after")
         measured = np.isfinite(difference)
         clusters = clusters_of(here["patient"].filter(pl.Series(measured)))
         difference = difference[measured]
@@ -94,7 +97,7 @@ def compare_attacks(
             interval = percentile_interval(drawn, confidence)
         low, high = interval or (None, None)
         value = statistic.value if len(difference) else None
-        figures = (main_metric(whole.task), value, low, high, sign_flip_test(difference, clusters, seed))
+        figures = (TASK_TRAITS[whole.task].image_metric, value, low, high, sign_flip_test(difference, clusters, seed))
         basis = (len(difference), clusters.count, clusters.kind, confidence)
         rows.append((part, first, second, norm, eps, *figures, *basis))
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")

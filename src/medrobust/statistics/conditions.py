@@ -13,6 +13,7 @@ from typing import Literal
 import polars as pl
 
 from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo
+from medrobust.statistics.task_traits import TASK_TRAITS
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,10 @@ def conditions_of(records: pl.DataFrame, part: PartInfo) -> Iterator[Condition]:
 def worst_rows(records: pl.DataFrame, task: str) -> pl.DataFrame:
     """The row of each image in which the model does worst, sorted by index.
 
-    Dense tasks: the lowest Dice. Others: a row answered wrong before one answered right, then the
-    highest loss.
+    That is the one answered wrong, or of the lowest Dice or F1; among equals the one of the highest loss.
     """
-    worst_first = (
-        [pl.col("dice_after").fill_nan(None)]
-        if task == "segmentation"
-        else [pl.col("right_after").cast(pl.Int8), -pl.col("loss_after").fill_nan(None)]
-    )
+    judged = pl.col(f"{TASK_TRAITS[task].image_value}_after").cast(pl.Float64).fill_nan(None)
+    worst_first = (judged, -pl.col("loss_after").fill_nan(None))
     return records.sort("index", *worst_first, nulls_last=True, maintain_order=True).unique(
         "index", keep="first", maintain_order=True
     )

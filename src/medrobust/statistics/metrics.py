@@ -6,9 +6,7 @@ as they are (tested), so that estimate and interval speak of the same thing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -26,49 +24,13 @@ from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import WORST_CASE, PartInfo
 from medrobust.statistics.auroc import Auroc, MacroAuroc
 from medrobust.statistics.conditions import Condition
-from medrobust.statistics.resampling import Statistic
-from medrobust.statistics.sums import SumStatistic, mean, quadratic_kappa
+from medrobust.statistics.detection_metrics import detection_metrics, drop_of_precision
+from medrobust.statistics.metric import Metric, class_name, floats, mean_metric, number
+from medrobust.statistics.sums import mean, quadratic_kappa
+from medrobust.statistics.task_traits import TASK_TRAITS, answer_metrics
 
-_ANSWER_METRICS = {
-    "classification": ("accuracy", "AUROC"),
-    "ordinal": ("accuracy", "AUROC", "quadratic-weighted kappa"),
-    "multilabel": ("exact match", "label accuracy", "AUROC"),
-    "segmentation": ("dice", "iou"),
-}
+_KAPPA = "quadratic-weighted kappa"
 CHANGE_METRICS = ("linf", "l2", "psnr", "ssim")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One figure of one condition.
-
-    Attributes:
-        value: the point estimate, or None when undefined.
-        used: `(n,)` bool, which rows of the condition it is computed from.
-        statistic: what is resampled, or None when undefined.
-        is_share: whether it is the share of images with a property, so that 0 and 1 have an exact interval.
-    """
-
-    name: str
-    value: float | None
-    used: NDArray[np.bool_]
-    statistic: Statistic | None
-    is_share: bool = False
-
-
-def main_metric(task: str) -> str:
-    """The metric whose drop is reported: "accuracy", "exact match" or "dice"."""
-    return _ANSWER_METRICS[task][0]
-
-
-def answer_metrics(task: str) -> tuple[str, ...]:
-    """The metrics of a task's answers, the main one first; Dice class by class is not among them."""
-    return _ANSWER_METRICS[task]
-
-
-def class_name(dataset: DatasetInfo, number: int) -> str:
-    """The name of a class, or "class <number>" where the data set gives none."""
-    return dataset.classes[number] if 0 <= number < len(dataset.classes) else f"class {number}"
 
 
 def known_labels(truth: NDArray[np.float64], dataset: DatasetInfo) -> NDArray[np.bool_]:
@@ -76,43 +38,56 @@ def known_labels(truth: NDArray[np.float64], dataset: DatasetInfo) -> NDArray[np
     return np.isin(truth, [value for value in (0, 1) if value != dataset.ignore_index])
 
 
-def main_values(rows: pl.DataFrame, part: PartInfo, when: str) -> NDArray[np.float64]:
-    """The main metric of each row, `(n,)`: Dice, or 1 where the image was answered right.
+def image_values(rows: pl.DataFrame, part: PartInfo, when: str) -> NDArray[np.float64]:
+    """What judges each row, `(n,)`: 1 where the image was answered right, its Dice or its F1.
 
     NaN for a multi-label image of which no label is known: no answer to it is right or wrong.
     """
-    if part.task == "segmentation":
-        return floats(rows, f"dice_{when}")
-    right = floats(rows, f"right_{when}")
-    truth = _matrix(rows, "truth") if part.task == "multilabel" else None
-    return right if truth is None else np.where(known_labels(truth, part.dataset).any(1), right, np.nan)
+    traits = TASK_TRAITS[part.task]
+    values = floats(rows, f"{traits.image_value}_{when}")
+    truth = _matrix(rows, "truth") if traits.answer == "labels" else None
+    return values if truth is None else np.where(known_labels(truth, part.dataset).any(1), values, np.nan)
 
 
 def metrics_of(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     """The metrics of a condition whose rows belong to the clusters `codes` (n,), `count` in all."""
-    rows, when, main = condition.rows, condition.when, main_metric(part.task)
-    if part.task == "segmentation":
-        yield _mean("dice", floats(rows, f"dice_{when}"), codes, count)
-        yield _mean("iou", floats(rows, f"iou_{when}"), codes, count)
-        yield from _dice_by_class(condition, part, codes, count)
-    elif part.task == "multilabel":
-        yield from _label_metrics(condition, part, codes, count)
-    else:
-        yield from _class_metrics(condition, part, codes, count)
-    if when == "before":
+    traits = TASK_TRAITS[part.task]
+    yield from _OF_ANSWERS[traits.answer](condition, part, codes, count)
+    if condition.when == "before":
         return
-    clean, robust = (main_values(rows, part, moment) for moment in ("before", "after"))
-    drop = clean - robust
+    if traits.answer == "boxes":
+        yield drop_of_precision(condition, codes, count)
+    else:
+        yield _drop(condition, part, codes, count)
+    yield _success(condition, part, codes, count)
+    for name in CHANGE_METRICS:
+        yield mean_metric(name, floats(condition.rows, name), codes, count)
+
+
+def _drop(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Metric:
+    """Of a main metric that is a mean over images."""
+    clean, robust = (image_values(condition.rows, part, moment) for moment in ("before", "after"))
+    drop, traits = clean - robust, TASK_TRAITS[part.task]
     # where every clean image was answered right, the drop is the share of images that fell
-    all_right = part.task != "segmentation" and bool((clean[np.isfinite(drop)] == 1).all())
-    yield _mean(f"drop of {main}", drop, codes, count, is_share=all_right)
+    all_right = traits.is_share and bool((clean[np.isfinite(drop)] == 1).all())
+    return mean_metric(f"drop of {traits.main}", drop, codes, count, is_share=all_right)
+
+
+def _success(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Metric:
+    """The share fooled among the images that were right before."""
+    rows = condition.rows
     fooled = rows.select(pl.col("success").fill_null(~pl.col("right_after")))
     if condition.attack == WORST_CASE:  # any wrong answer counts, whatever the attacks were after
         fooled = rows.select(success=~pl.col("right_after"))
-    right_before = main_values(rows, part, "before") if part.task == "multilabel" else floats(rows, "right_before")
-    yield _mean("success", np.where(right_before == 1, floats(fooled, "success"), np.nan), codes, count, is_share=True)
-    for name in CHANGE_METRICS:
-        yield _mean(name, floats(rows, name), codes, count)
+    judged = image_values(rows, part, "before") if TASK_TRAITS[part.task].is_share else floats(rows, "right_before")
+    values = np.where(judged == 1, floats(fooled, "success"), np.nan)
+    return mean_metric("success", values, codes, count, is_share=True)
+
+
+def _mask_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
+    for name in answer_metrics(part.task):
+        yield mean_metric(name, floats(condition.rows, f"{name}_{condition.when}"), codes, count)
+    yield from _dice_by_class(condition, part, codes, count)
 
 
 def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
@@ -126,14 +101,14 @@ def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     answers = torch.from_numpy(prediction), torch.from_numpy(truth)
 
     right = mean((truth == prediction).astype(np.float64), codes, count)
-    accuracy = _number(multiclass_accuracy(*answers, classes, average="micro"))
+    accuracy = number(multiclass_accuracy(*answers, classes, average="micro"))
     yield Metric("accuracy", accuracy, everyone, right, is_share=True)
     # two classes ask one question; with more, each asks "this one or another?"
     asked = [1] if classes == 2 else range(classes)
     yield _auroc([(scores[:, k], truth == k, everyone) for k in asked] if scores is not None else [], codes)
-    if part.task == "ordinal":
-        kappa = _number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
-        yield Metric("quadratic-weighted kappa", kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
+    if _KAPPA in answer_metrics(part.task):
+        kappa = number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
+        yield Metric(_KAPPA, kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
 
 
 def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
@@ -152,11 +127,11 @@ def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     answers = torch.from_numpy(prediction[judged].astype(np.int64)), torch.from_numpy(truth[judged])
 
     all_right = mean(np.where(judged, (right | ~known).all(1), np.nan), codes, count)
-    exact = _number(multilabel_exact_match(*answers, labels, ignore_index=-1))
+    exact = number(multilabel_exact_match(*answers, labels, ignore_index=-1))
     yield Metric("exact match", exact, judged, all_right, is_share=True)
     each = mean(right.sum(1).astype(np.float64), codes, count, weights=known.sum(1).astype(np.float64))
     # "micro" counts every known label once; it is the mean of the labels' accuracies when all are known
-    accuracy = _number(multilabel_accuracy(*answers, labels, average="micro", ignore_index=-1))
+    accuracy = number(multilabel_accuracy(*answers, labels, average="micro", ignore_index=-1))
     yield Metric("label accuracy", accuracy, judged, each)
     scores = _matrix(rows, f"scores_{when}")
     questions = [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
@@ -194,19 +169,7 @@ def _dice_by_class(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     first = max(len(part.dataset.classes) - by_class.shape[1], 0)
     for place in range(by_class.shape[1]):
         name = f"dice: {class_name(part.dataset, first + place)}"
-        yield _mean(name, by_class[:, place], codes, count)
-
-
-def _mean(
-    name: str, values: NDArray[np.float64], codes: NDArray[np.int64], count: int, *, is_share: bool = False
-) -> Metric:
-    statistic: SumStatistic = mean(values, codes, count)
-    return Metric(name, _number(statistic.value), np.isfinite(values), statistic, is_share)
-
-
-def floats(rows: pl.DataFrame, column: str) -> NDArray[np.float64]:
-    """A column as `(n,)` float64, NaN where null."""
-    return rows[column].cast(pl.Float64).to_numpy()
+        yield mean_metric(name, by_class[:, place], codes, count)
 
 
 def _matrix(rows: pl.DataFrame, column: str) -> NDArray[np.float64] | None:
@@ -218,5 +181,9 @@ def _matrix(rows: pl.DataFrame, column: str) -> NDArray[np.float64] | None:
     return lists.cast(pl.List(pl.Float64)).list.to_array(width).to_numpy()
 
 
-def _number(value: float | torch.Tensor) -> float | None:
-    return float(value) if math.isfinite(value) else None
+_OF_ANSWERS = {
+    "class": _class_metrics,
+    "labels": _label_metrics,
+    "map": _mask_metrics,
+    "boxes": detection_metrics,
+}

@@ -10,7 +10,7 @@ With few clusters these are too narrow: 95 % intervals of a mean cover about 93 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +63,33 @@ class Statistic(Protocol):
         ...
 
 
+class Table(Protocol):
+    """Figures that are computed together on a resample; equal tables give equal figures."""
+
+    def draws(self, by_cluster: NDArray[np.float32]) -> NDArray[np.float64]:
+        """`(clusters, resamples)` multiplicities → `(…, resamples)` values, NaN where undefined."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TableStatistic:
+    """A figure that is read off one or more tables; others may share them.
+
+    Attributes:
+        tables: what it is read off.
+        of: their values `(…, resamples)` → `(resamples,)`.
+    """
+
+    tables: tuple[Table, ...]
+    of: Callable[..., NDArray[np.float64]]
+
+    def draws(self, by_cluster: NDArray[np.float32]) -> NDArray[np.float64]:
+        """`(clusters, resamples)` multiplicities → `(resamples,)` values."""
+        return self.of(*(table.draws(by_cluster) for table in self.tables))
+
+
 def multiplicities(count: int, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """How often each of `count` clusters was drawn, in chunks `(resamples of the chunk, count)`."""
     rng = np.random.default_rng(seed)
@@ -87,11 +114,17 @@ def bootstrap(statistics: Sequence[Statistic], count: int, resamples: int, seed:
         totals = (weights @ table).astype(np.float64)
         transposed = np.ascontiguousarray(weights.T)
         values, column = np.empty((len(weights), len(statistics))), 0
+        known: dict[Table, NDArray[np.float64]] = {}  # on the resamples of this chunk
         for place, statistic in enumerate(statistics):
             if isinstance(statistic, SumStatistic):
                 width = statistic.by_cluster.shape[1]
                 values[:, place] = statistic.of(totals[:, column : column + width])
                 column += width
+            elif isinstance(statistic, TableStatistic):
+                for shared in statistic.tables:
+                    if shared not in known:
+                        known[shared] = shared.draws(transposed)
+                values[:, place] = statistic.of(*(known[shared] for shared in statistic.tables))
             else:
                 values[:, place] = statistic.draws(transposed)
         chunks.append(values)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from medrobust.errors import InputError
 from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo, RunInfo
 from medrobust.statistics.conditions import conditions_of, images_of
-from medrobust.statistics.metrics import Metric, metrics_of
+from medrobust.statistics.metric import Metric
+from medrobust.statistics.metrics import metrics_of
 from medrobust.statistics.resampling import (
     bootstrap,
     clusters_of,
@@ -40,10 +41,11 @@ def summarise(
 
     Metrics: classification "accuracy" and "AUROC" (one against the rest, mean over the classes that occur),
     ordinal "quadratic-weighted kappa" besides, multi-label "exact match", "label accuracy" and "AUROC" (mean
-    over labels), segmentation "dice", "iou" and "dice: <class>". Every attack and the "worst case" (see
-    `conditions.py`) also has "drop of <main metric>", paired by image; "success", the share fooled among the
-    images answered right before; and the means of "linf", "l2", "psnr" (over the images that changed: that of
-    an unchanged one is infinite) and "ssim".
+    over labels), segmentation "dice", "iou" and "dice: <class>", detection "mAP", "mAP@.5" and "mAP: <class>",
+    which are of all images together, and the means of the images' "F1", "false positives" and "misses". Every
+    attack and the "worst case" (see `conditions.py`) also has "drop of <main metric>", paired by image;
+    "success", the share fooled among the images answered right before; and the means of "linf", "l2", "psnr"
+    (over the images that changed: that of an unchanged one is infinite) and "ssim".
 
     Patients are resampled with all their images, an image without a patient counting as one of its own;
     images when no patient is known, or only one. All conditions of a part see the same resamples. A resample

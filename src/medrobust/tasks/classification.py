@@ -10,7 +10,7 @@ from medrobust.errors import InputError
 from medrobust.tasks.task import IGNORED, Task, check_truth_range
 
 
-class Classification(Task):
+class Classification(Task[Tensor]):
     """One answer per image.
 
     Args:

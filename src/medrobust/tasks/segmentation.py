@@ -8,10 +8,11 @@ from torch import Tensor
 from torchmetrics.functional.segmentation import dice_score
 
 from medrobust.errors import InputError
+from medrobust.tasks.placement import Placement
 from medrobust.tasks.task import IGNORED, Task, check_truth_range
 
 
-class Segmentation(Task):
+class Segmentation(Task[Tensor]):
     """One answer per pixel, `(H, W)` or `(D, H, W)`.
 
     Args:
@@ -112,6 +113,11 @@ class Segmentation(Task):
 
     def scores(self, outputs: Tensor) -> None:
         """None: a dense answer is too large for a record."""
+
+    def placed(self, truth: Tensor, placement: Placement, frame: torch.Size) -> Tensor:
+        """The class maps where their images went, with background (what is to be ignored, if there is such) around."""
+        fill = 0 if self.ignore_index is None else self.ignore_index
+        return placement.labels(truth, fill, axes=len(frame))
 
     def check_outputs(self, outputs: Tensor, truth: Tensor) -> None:
         """Raise `InputError` unless both are shaped as the class docstring says."""

@@ -8,64 +8,96 @@ has K classes at each pixel. Loss, divergences and the stability analysis are wr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Generic, Literal, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medrobust.errors import InputError
+from medrobust.tasks.outputs import Outputs
+from medrobust.tasks.placement import Placement
 
 Divergence = Literal["kl", "ce", "hard", "mse"]
 IGNORED = -1
 
 
-class Task(ABC):
+class Task(ABC, Generic[Outputs]):
     """Loss, consistency and success, all per sample: an image's attack must not depend on its neighbours.
 
-    Outputs are what the model returns, `(B, …)` float; truth is `(B, …)` int64, as `Sample.truth` stacked.
+    Outputs are what `run` makes of the model's answer: a float tensor `(B, …)`, or a detector's raw outputs. Truth is
+    `(B, …)` int64 (float boxes for detection), as `Sample.truth` stacked.
     """
 
     name: str
     classes: int
     dense = False  # an answer at every pixel
 
+    def run(self, model: nn.Module, inputs: Tensor) -> Outputs:
+        """Call the model on preprocessed images `(B, C, *spatial)`; a mapping or object is opened up."""
+        return cast("Outputs", _tensor_of(model(inputs)))
+
     @abstractmethod
-    def log_probs(self, outputs: Tensor) -> Tensor:
+    def log_probs(self, outputs: Outputs) -> Tensor:
         """Log-probabilities `(B, K, *positions)` of the K alternatives at every position."""
 
     @abstractmethod
-    def targets(self, outputs: Tensor, truth: Tensor) -> Tensor:
+    def targets(self, outputs: Outputs, truth: Tensor) -> Tensor:
         """The true alternative at every position, int64 `(B, *positions)`; −1 where it is to be ignored."""
 
     @abstractmethod
-    def predict(self, outputs: Tensor) -> Tensor:
+    def predict(self, outputs: Outputs) -> Tensor:
         """The model's answer in the form of the truth, int64."""
 
     @abstractmethod
-    def fooled(self, outputs: Tensor, truth: Tensor) -> Tensor:
+    def fooled(self, outputs: Outputs, truth: Tensor) -> Tensor:
         """Bool `(B,)`: is the answer wrong? The counterpart of being right before an attack."""
 
     @abstractmethod
-    def image_metrics(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    def image_metrics(self, outputs: Outputs, truth: Tensor) -> dict[str, Tensor]:
         """Metrics that exist for one image: name → float `(B,)`, or `(B, n)` for one value a class."""
 
     @abstractmethod
-    def scores(self, outputs: Tensor) -> Tensor | None:
+    def scores(self, outputs: Outputs) -> Tensor | None:
         """Scores to keep in the records for set-level metrics (AUROC), float `(B, n)`; None for dense tasks."""
 
     @abstractmethod
-    def check_outputs(self, outputs: Tensor, truth: Tensor) -> None:
+    def check_outputs(self, outputs: Outputs, truth: Tensor) -> None:
         """Raise `InputError` when outputs and truth have not the shapes of this task. Reads no values."""
 
     @abstractmethod
     def check_truth(self, truth: Tensor) -> None:
         """Raise `InputError` when the truth has not the dtype or range of this task."""
 
-    def probs(self, outputs: Tensor) -> Tensor:
+    def places(self, outputs: Outputs) -> object:
+        """Where predictions are to be compared, if that hangs on the image; None where all have the same positions."""
+        return None
+
+    def log_probs_at(self, outputs: Outputs, places: object) -> Tensor:
+        """`log_probs` at the places of other outputs."""
+        return self.log_probs(outputs)
+
+    def record_truth(self, truth: Tensor) -> dict[str, list[object]]:
+        """The columns that a record holds of the truth, one entry an image; none for dense tasks, being too large."""
+        return {} if self.dense else {"truth": truth.reshape(len(truth), -1).tolist()}
+
+    def record_answers(self, outputs: Outputs) -> dict[str, list[object]]:
+        """The columns that a record holds of the answer (without "_before" or "_after"), one entry an image."""
+        scores = self.scores(outputs)
+        if scores is None:
+            return {}
+        answers = self.predict(outputs)
+        return {"scores": scores.tolist(), "prediction": answers.reshape(len(answers), -1).tolist()}
+
+    def placed(self, truth: Tensor, placement: Placement, frame: torch.Size) -> Tensor:
+        """The truth of images of spatial size `frame` that were made smaller and moved."""
+        return truth
+
+    def probs(self, outputs: Outputs) -> Tensor:
         """Probabilities `(B, K, *positions)`."""
         return self.log_probs(outputs).exp()
 
-    def loss(self, outputs: Tensor, truth: Tensor) -> Tensor:
+    def loss(self, outputs: Outputs, truth: Tensor) -> Tensor:
         """Cross-entropy against the truth, `(B,)`: the mean over the positions that are not ignored.
 
         Raises:
@@ -79,8 +111,8 @@ class Task(ABC):
 
     def consistency(
         self,
-        outputs: Tensor,
-        target_outputs: Tensor,
+        outputs: Outputs,
+        target_outputs: Outputs,
         divergence: Divergence = "kl",
         used: Tensor | None = None,
     ) -> Tensor:
@@ -90,18 +122,23 @@ class Task(ABC):
         q as soft label, "hard" the cross-entropy of p with argmax q, "mse" Σ(p − q)². `used` `(B, *positions)`
         leaves positions out where it is False.
         """
-        log_p, log_q = self.log_probs(outputs), self.log_probs(target_outputs)
-        return position_mean(_DIVERGENCES[divergence](log_p, log_q), used)
+        places = self.places(outputs)
+        log_p, log_q = self.log_probs_at(outputs, places), self.log_probs_at(target_outputs, places)
+        return position_mean(_DIVERGENCES[divergence](log_p, log_q), self.used_by_both(log_p, log_q, used))
 
     def describe(self) -> dict[str, object]:
         """Name and options, for records and reports."""
         return {"task": self.name, **vars(self)}
 
-    def used_positions(self, outputs: Tensor, truth: Tensor) -> Tensor | None:
+    def used_positions(self, outputs: Outputs, truth: Tensor) -> Tensor | None:
         """Bool `(B, *positions)` of what the truth does not tell to ignore, or None when all are used."""
         if not self.can_ignore:
             return None
         return self.targets(outputs, truth) != IGNORED
+
+    def used_by_both(self, log_p: Tensor, log_q: Tensor, used: Tensor | None) -> Tensor | None:
+        """Bool `(B, *positions)` of where two predictions `(B, K, *positions)` are compared, or None for all."""
+        return used
 
     @property
     def can_ignore(self) -> bool:
@@ -144,6 +181,22 @@ def _squared_difference(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 _DIVERGENCES = {"kl": _kl, "ce": _soft_cross_entropy, "hard": _hard_cross_entropy, "mse": _squared_difference}
 assert set(_DIVERGENCES) == set(get_args(Divergence))
+
+
+def _tensor_of(outputs: object) -> Tensor:
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, Mapping):
+        for key in ("out", "logits"):
+            if isinstance(outputs.get(key), Tensor):
+                found: Tensor = outputs[key]
+                return found
+    logits = getattr(outputs, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    raise InputError(
+        f"the model returned a {type(outputs).__name__}, not a tensor; wrap it in a module that returns the logits"
+    )
 
 
 def check_truth_range(truth: Tensor, classes: int, ignore_index: int | None) -> None:

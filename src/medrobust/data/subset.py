@@ -1,0 +1,54 @@
+"""Part of a data set: some of its samples, or a split that keeps a patient's images together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrobust.data.dataset import Dataset, DatasetInfo, Sample
+from medrobust.data.files import FileDataset
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The samples of `whole` at `indices`, in that order."""
+
+    whole: Dataset
+    indices: Sequence[int]
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the whole set says of itself."""
+        return self.whole.info
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at `index` of the part."""
+        return self.whole[self.indices[index]]
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the whole set and of which samples these are."""
+        return hashlib.sha256(f"{self.whole.fingerprint()} {list(self.indices)}".encode()).hexdigest()
+
+
+def split_by_patient(dataset: Dataset, share: float) -> tuple[Subset, Subset]:
+    """About `share` of the patients, and the others; without patients, of the images.
+
+    Who is on which side is told by a hash of the identity (of the id, where no patient is known) alone: not by the
+    order, nor by who else is there. Of a set of files no image is read.
+    """
+    first: list[int] = []
+    second: list[int] = []
+    for index in range(len(dataset)):
+        digest = hashlib.sha256(_identity(dataset, index).encode()).digest()
+        (first if int.from_bytes(digest[:8], "big") < share * 2**64 else second).append(index)
+    return Subset(dataset, first), Subset(dataset, second)
+
+
+def _identity(dataset: Dataset, index: int) -> str:
+    known: Sample | object = dataset.entries[index] if isinstance(dataset, FileDataset) else dataset[index]
+    return str(getattr(known, "patient", None) or getattr(known, "id", index))

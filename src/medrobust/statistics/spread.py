@@ -1,0 +1,164 @@
+"""How steady an attack's effect is: its variance over images, over runs and over tasks, each with an interval.
+
+The claim to be checked is that of SMIA's paper (Qi et al., arXiv 2103.05232): one method for every modality and task,
+with small variance. The effect on an image is the drop of its main value: of being right (0 or 1), of Dice, of F1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from medrobust.errors import InputError
+from medrobust.evaluation.records import RunInfo
+from medrobust.statistics.metrics import image_values
+from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
+
+Effects = NDArray[np.float64]
+
+SPREAD_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "part": pl.String,  # of the run, or "all tasks"
+    "norm": pl.String,
+    "eps": pl.Float64,
+    "attack": pl.String,
+    "over": pl.String,  # "mean", or variance over "images", "runs" or "tasks"
+    "value": pl.Float64,  # null where undefined: over runs with one run, over tasks with one task
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "difference": pl.Float64,  # of this value, under the reference less under this attack; null for the reference
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+}
+ALL_TASKS = "all tasks"
+MEAN, IMAGES, RUNS, TASKS = "mean", "images", "runs", "tasks"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Effects of one part and budget: `(attacks, runs, images)`, the clean main values `(runs, images)`, clusters."""
+
+    effects: Effects
+    clean: Effects
+    codes: NDArray[np.int64]
+    clusters: int
+
+
+def spread(
+    runs: Sequence[tuple[pl.DataFrame, RunInfo]],
+    reference: str,
+    parts: Sequence[str] | None = None,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Mean effect of every attack, and its variance over images, runs and tasks, with percentile intervals.
+
+    Over images: the variance within a run, averaged over runs. Over runs: the variance of the runs' mean effects. Over
+    tasks: the variance of the mean effects, each as a share of the task's clean mean value, since a Dice and a share of
+    right answers have no common scale. All are unbiased sample variances. Intervals resample images (patients, where
+    they are known), the same for all attacks and runs of a part; runs and tasks are not resampled, being few, so the
+    last two intervals tell the uncertainty from the choice of the images alone.
+
+    Args:
+        runs: records and info of each run; all hold the same parts, images, attacks and budgets.
+        reference: label of the attack that the others are compared with: "difference" is its value less theirs on the
+            same resamples, so that a negative one says that the reference varies less.
+        parts: the tasks; all parts of the runs when not given.
+        resamples, confidence, seed: of the bootstrap.
+
+    Returns:
+        Rows per part, budget, attack and "over"; columns as `SPREAD_SCHEMA`.
+
+    Raises:
+        InputError: the runs do not hold the same cells, or the reference is not among the attacks.
+    """
+    first = runs[0][1]
+    names = list(first.parts) if parts is None else list(parts)
+    labels = list(first.parts[names[0]].attacks)
+    if reference not in labels:
+        raise InputError(f"no attack {reference!r} to compare with; there are {', '.join(labels)}")
+    budgets = runs[0][0].filter(pl.col("part").is_in(names)).select("norm", "eps").unique().sort("norm", "eps")
+    tail = (resamples, confidence, seed)
+    rows: list[dict[str, object]] = []
+    for norm, eps in budgets.iter_rows():
+        tasks = {name: _task(runs, name, labels, norm, eps) for name in names}
+        for row in _rows_of(tasks, labels, reference, *tail):
+            rows.append({"norm": norm, "eps": eps, **row})
+    return pl.DataFrame(rows, schema=SPREAD_SCHEMA)
+
+
+def _task(runs: Sequence[tuple[pl.DataFrame, RunInfo]], part: str, labels: list[str], norm: str, eps: float) -> _Task:
+    at = (pl.col("part") == part) & (pl.col("norm") == norm) & (pl.col("eps") == eps)
+    before, effects, indices = [], [], None
+    patients = pl.Series()
+    for records, info in runs:
+        frames = [records.filter(at & (pl.col("attack") == label)).sort("index") for label in labels]
+        places = [frame["index"].to_list() for frame in frames]
+        indices = indices or places[0]
+        if not indices or any(other != indices for other in places):
+            raise InputError(f"{part}: the runs do not hold the same images under every attack at eps {eps:g}")
+        whole, patients = info.parts[part], frames[0]["patient"]
+        clean = image_values(frames[0], whole, "before")
+        before.append(clean)
+        effects.append([clean - image_values(frame, whole, "after") for frame in frames])
+    measured = np.isfinite(np.array(effects)).all((0, 1))
+    clusters = clusters_of(patients.filter(pl.Series(measured)))
+    drops = np.array(effects)[..., measured].swapaxes(0, 1)
+    return _Task(drops, np.array(before)[:, measured], clusters.codes, clusters.count)
+
+
+def _rows_of(
+    tasks: Mapping[str, _Task], labels: list[str], reference: str, resamples: int, confidence: float, seed: int
+) -> list[dict[str, object]]:
+    """The rows of one budget; the first of `resamples + 1` columns is the sample as it is."""
+    figures: dict[tuple[str, str], Effects] = {}  # (part, over) → (attacks, 1 + resamples)
+    shares = []
+    for number, (name, task) in enumerate(tasks.items()):
+        weights = _weights(task, resamples, seed + number)
+        mean, over_images, over_runs, share = _of_task(task, weights)
+        figures |= {(name, MEAN): mean, (name, IMAGES): over_images, (name, RUNS): over_runs}
+        shares.append(share)
+    over_tasks = np.var(shares, axis=0, ddof=1) if len(shares) > 1 else np.full_like(shares[0], np.nan)
+    figures |= {(ALL_TASKS, MEAN): np.mean(shares, axis=0), (ALL_TASKS, TASKS): over_tasks}
+    rows: list[dict[str, object]] = []
+    own = labels.index(reference)
+    for (part, over), values in figures.items():
+        for place, label in enumerate(labels):
+            row = {"part": part, "attack": label, "over": over, **_figure(values[place], confidence, "value", "")}
+            if place != own:
+                row |= _figure(values[own] - values[place], confidence, "difference", "difference_")
+            rows.append(row)
+    return rows
+
+
+def _weights(task: _Task, resamples: int, seed: int) -> Effects:
+    """How often each image counts, `(1 + resamples, images)`: once each, then as it was drawn."""
+    drawn = np.concatenate(list(multiplicities(task.clusters, resamples, seed)))
+    return np.concatenate([np.ones((1, len(task.codes))), drawn[:, task.codes].astype(np.float64)])
+
+
+def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, Effects]:
+    """Mean, variance over images and over runs, and mean as a share of the clean value, `(attacks, resamples)` each."""
+    count = weights.sum(1)  # (resamples,)
+    means = np.einsum("arn,bn->arb", task.effects, weights) / count
+    squares = np.einsum("arn,bn->arb", task.effects**2, weights) / count
+    within = ((squares - means**2).clip(0) * count / np.maximum(count - 1, 1)).mean(1)
+    runs = task.effects.shape[1]
+    between = means.var(1, ddof=1) if runs > 1 else np.full_like(within, np.nan)
+    clean = (task.clean.mean(0) * weights).sum(1) / count
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = means.mean(1) / np.where(clean > 0, clean, np.nan)
+    return means.mean(1), within, between, share
+
+
+def _figure(values: Effects, confidence: float, name: str, prefix: str) -> dict[str, object]:
+    """The value of the sample as it is, with the interval of the resamples."""
+    interval = percentile_interval(values[1:], confidence)
+    low, high = interval or (None, None)
+    value = float(values[0]) if np.isfinite(values[0]) else None
+    return {name: value, f"{prefix}low": low, f"{prefix}high": high}
