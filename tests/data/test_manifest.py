@@ -124,6 +124,10 @@ def test_an_image_that_is_a_folder(write: Callable[..., Path], monkeypatch: pyte
     dataset = open_dataset(path, DataOptions(format="manifest", task="classification"))
     assert dataset[0].image.shape == (1, 3, 4, 5)
     assert dataset[0].patient == "patient of pictures"
+    (path.parent.parent / "elsewhere.png").touch()
+    (path.parent / "pictures" / "c.png").symlink_to(path.parent.parent / "elsewhere.png")
+    with pytest.raises(BadSampleError, match=r"c\.png leads out of the data folder"):
+        open_dataset(path, DataOptions(format="manifest", task="classification"))
 
 
 @pytest.mark.parametrize(

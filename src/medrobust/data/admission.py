@@ -117,6 +117,8 @@ def _enclosed(entry: FileEntry, enclosure: Enclosure) -> FileEntry:
         for path in (entry.image, entry.truth):
             if isinstance(path, Path):
                 enclosure.check(path)
+                for part in path.iterdir() if path.is_dir() else ():  # of a DICOM series
+                    enclosure.check(part)
     except BadSampleError as error:
         return replace(entry, fault=str(error))
     return entry
