@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from medrobust._version import __version__
+from medrobust.cli_data import app as data_app
+from medrobust.console import console as _console
+from medrobust.console import plain_table as _list
+from medrobust.console import say as _say
 from medrobust.errors import InputError, MedrobustError, MedrobustWarning
 
 app = typer.Typer(
@@ -23,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_app, name="data")
 
 ConfigFile = Annotated[Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)]
 Data = Annotated[str | None, typer.Option(help="Path of the images, or `embedded`; see `medrobust formats`.")]
@@ -263,7 +266,8 @@ def main() -> None:
         app(arguments)
     except SystemExit as ended:
         if ended.code == 130:
-            _say("stopped; nothing was written")
+            kept = arguments[:2] == ["data", "get"]
+            _say(f"stopped; {'what came is kept, the same command goes on' if kept else 'nothing was written'}")
         raise
     except MedrobustError as error:
         if len(arguments) < len(sys.argv) - 1:
@@ -276,21 +280,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object, *
     """A warning of ours as one line; those of libraries are for developers."""
     if issubclass(category, MedrobustWarning):
         _say(f"warning: {message}")
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 110)
-
-
-def _list(*columns: str) -> Table:
-    table = Table(box=None, show_header=any(columns), pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 # option → field of the configuration; `evaluate` and `attack` have them in common

@@ -10,7 +10,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
 
-from medrobust.data import csv_table, image_folder, image_masks, medmnist
+from medrobust.data import (
+    coco,
+    covid_ct,
+    csv_table,
+    ead,
+    image_folder,
+    image_masks,
+    kvasir,
+    manifest,
+    medmnist,
+    voc,
+    yolo,
+)
 from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, pad_boxes, stack
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, evenly
@@ -33,7 +45,9 @@ __all__ = [
 
 EMBEDDED = "embedded:"
 # options of every format whose images are files of their own
-_OF_FILES = frozenset({"unit", "bounds", "max_pixels", "slices", "slices_with_truth"})
+_OF_FILES = frozenset(
+    {"patient_pattern", "allow_outside", "unit", "bounds", "max_pixels", "slices", "slices_with_truth"}
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +59,14 @@ class Format:
         detect: does the path look like it? Cheap: no image is read.
         open: opens it.
         options: names of the `DataOptions` that only some formats know, and this one does.
+        splits: the names of the splits that the data have; none where everything is one.
     """
 
     description: str
     detect: Callable[[Path, DataOptions], bool]
     open: Callable[[Path, DataOptions], Dataset]
     options: frozenset[str] = frozenset()
+    splits: Callable[[Path, DataOptions], tuple[str, ...]] = lambda path, options: ()  # noqa: ARG005
 
 
 FORMATS: dict[str, Format] = {
@@ -58,12 +74,60 @@ FORMATS: dict[str, Format] = {
         "a MedMNIST .npz file",
         medmnist.detect,
         medmnist.open_medmnist,
+        splits=medmnist.splits,
+    ),
+    "covid_ct": Format(
+        "COVID-19 CT Lung and Infection Segmentation: COVID-19-CT-Seg_20cases/ and folders of masks",
+        covid_ct.detect,
+        covid_ct.open_covid_ct,
+        _OF_FILES | {"cases", "mask_folder"},
+    ),
+    "kvasir_seg": Format(
+        "Kvasir-SEG: images/, masks/ and kavsir_bboxes.json, for segmentation or detection",
+        kvasir.detect,
+        kvasir.open_kvasir,
+        _OF_FILES,
     ),
     "image_masks": Format(
         "a folder with the folders images/ and masks/",
         image_masks.detect,
         image_masks.open_image_masks,
         _OF_FILES | {"image_folder", "mask_folder", "mask_suffix", "ignore_index"},
+        image_masks.splits,
+    ),
+    "coco": Format(
+        "COCO detection JSON: the file, or a folder with annotations/*.json and images",
+        coco.detect,
+        coco.open_coco,
+        _OF_FILES | {"image_folder"},
+        coco.splits,
+    ),
+    "voc": Format(
+        "Pascal VOC: Annotations/*.xml, JPEGImages/ and lists in ImageSets/Main/",
+        voc.detect,
+        voc.open_voc,
+        _OF_FILES,
+        voc.splits,
+    ),
+    "ead": Format(
+        "Endoscopy Artefact Detection 2019 or 2020: images with a text file of boxes each, and class_list.txt",
+        ead.detect,
+        ead.open_ead,
+        _OF_FILES,
+    ),
+    "yolo": Format(
+        "YOLO text: images/ and labels/ (or .txt beside the images), and data.yaml or a list of classes",
+        yolo.detect,
+        yolo.open_yolo,
+        _OF_FILES,
+        yolo.splits,
+    ),
+    "manifest": Format(
+        "a CSV manifest (or a folder with one): image, and mask, label or boxes; id, patient, split and others if any",
+        manifest.detect,
+        manifest.open_manifest,
+        _OF_FILES | {"table", "image_folder", "ignore_index"},
+        manifest.splits,
     ),
     "csv_table": Format(
         "a CSV file of labels (or a folder with one) beside a folder of images, e.g. APTOS 2019",
@@ -79,12 +143,14 @@ FORMATS: dict[str, Format] = {
             "image_folder",
             "ignore_index",
         },
+        csv_table.splits,
     ),
     "image_folder": Format(
         "a folder with a folder of images for each class",
         image_folder.detect,
         image_folder.open_image_folder,
         _OF_FILES,
+        image_folder.splits,
     ),
 }
 
@@ -115,7 +181,7 @@ def open_dataset(path: str | Path, options: DataOptions | None = None) -> Datase
     try:
         if not place.exists():
             raise InputError(f"{printable(path)}: there is no such file or folder; check the path")
-        name = _recognise(place, options) if options.format == "auto" else options.format
+        name = recognise(place, options) if options.format == "auto" else options.format
         _check_options(name, options, _EVERY_FORMAT | FORMATS[name].options)
         dataset = FORMATS[name].open(place, options)
     except OSError as error:
@@ -125,7 +191,8 @@ def open_dataset(path: str | Path, options: DataOptions | None = None) -> Datase
     return dataset
 
 
-def _recognise(path: Path, options: DataOptions) -> str:
+def recognise(path: Path, options: DataOptions) -> str:
+    """The name of the first format that the path looks like; `InputError` if there is none."""
     for name, known in FORMATS.items():
         if known.detect(path, options):
             return name

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from medrobust.errors import InputError
+
 # International Clinical Diabetic Retinopathy scale (Wilkinson et al., Ophthalmology 110, 2003): the grades of
 # APTOS 2019 and, by way of DeepDRiD, of RetinaMNIST.
 RETINOPATHY_GRADES = ("no DR", "mild", "moderate", "severe", "proliferative DR")
+
+# Endoscopy Artefact Detection challenges (Ali et al., arXiv 1905.03209, and EndoCV2020), in index order.
+EAD_2019: tuple[str, ...] = ("specularity", "saturation", "artifact", "blur", "contrast", "bubbles", "instrument")
+EAD_2020: tuple[str, ...] = (*EAD_2019, "blood")
+
+# COVID-19 CT Lung and Infection Segmentation (Ma et al., doi 10.5281/zenodo.3757476), by folder of masks.
+COVID_CT = {
+    "Lung_and_Infection_Mask": ("background", "left lung", "right lung", "infection"),
+    "Lung_Mask": ("background", "left lung", "right lung"),
+    "Infection_Mask": ("background", "infection"),
+}
 
 _ABDOMEN_2D = (
     "bladder",
@@ -118,3 +131,24 @@ def name_classes(wanted: int | tuple[str, ...] | None, default: tuple[str, ...])
     if isinstance(wanted, tuple):
         return wanted
     return default if wanted == len(default) else numbered(wanted)
+
+
+def order_classes(found: tuple[str, ...], wanted: int | tuple[str, ...] | None, source: str) -> tuple[str, ...]:
+    """The classes of data that name them: in the user's order, which may have more, or in the data's own.
+
+    Raises:
+        InputError: a name of the data is not among the user's, or their number is not the user's.
+    """
+    if isinstance(wanted, tuple):
+        unnamed = [name for name in found if name not in wanted]
+        if unnamed:
+            raise InputError(
+                f"{source}: class {unnamed[0]!r} is not among classes ({', '.join(wanted)}); name it there"
+            )
+        return wanted
+    if wanted is not None and wanted != len(found):
+        raise InputError(
+            f"{source}: there are {len(found)} classes ({', '.join(found)}) but {wanted} are wanted; "
+            "leave classes out, or name them all"
+        )
+    return found

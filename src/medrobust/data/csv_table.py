@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
+from medrobust.data.admission import Enclosure, admit
 from medrobust.data.class_names import RETINOPATHY_GRADES, name_classes
 from medrobust.data.dataset import Dataset, DatasetInfo, TaskName
 from medrobust.data.file_types import is_readable, without_suffix
-from medrobust.data.files import FileEntry, last_name, no_split_of, refuse_faults
+from medrobust.data.files import FileEntry, last_name, no_split_of
 from medrobust.data.images import printable
 from medrobust.data.labels import as_index, class_of, infer_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
@@ -27,7 +28,7 @@ LABEL_COLUMNS = ("diagnosis", "label", "class", "grade", "target", "level")
 PATIENT_COLUMNS = ("patient", "patient_id")
 SPLIT_COLUMNS = ("split",)
 IMAGE_FOLDERS = ("train_images", "images")
-TABLES = ("train.csv", "labels.csv")
+TABLES = ("train.csv", "labels.csv", "manifest.csv")
 
 Value = TypeVar("Value")
 
@@ -137,6 +138,18 @@ def detect(path: Path, options: DataOptions) -> bool:
     return _is_table(path)
 
 
+def splits(path: Path, options: DataOptions) -> tuple[str, ...]:
+    """What the split column holds, if there is one."""
+    rows = read_rows(find_table(path, options))
+    names = SPLIT_COLUMNS if options.split_column is None else (options.split_column,)
+    return splits_of(rows, next((name for name in names if name in rows.columns), None))
+
+
+def splits_of(rows: Rows, column: str | None) -> tuple[str, ...]:
+    """The splits of a table in the order of their first row."""
+    return tuple(dict.fromkeys(row.cells[column] for row in rows.rows if row.cells[column])) if column else ()
+
+
 def open_csv_table(path: Path, options: DataOptions) -> Dataset:
     """Open a CSV table with its image folder.
 
@@ -150,17 +163,16 @@ def open_csv_table(path: Path, options: DataOptions) -> Dataset:
         BadSampleError: an image file or a cell of a row is missing or impossible, or all labels of a row are
             unknown (unless `options.skip_bad`).
     """
-    table = _find_table(path, options)
+    table = find_table(path, options)
+    Enclosure.around(path, options).check(table)
     rows = read_rows(table)
     columns = _find_columns(rows, options)
     _check_ids(rows, columns.image)
-    chosen, notes = _rows_of_split(rows, columns.split, options.split)
+    chosen, notes = rows_of_split(rows, columns.split, options.split)
     task, classes = _task_and_classes(rows, columns, options)
     images = ImageFinder(_find_image_folder(table, options))
     labelled = LabelledTable(rows, columns, task, classes, images, options.ignore_index)
-    entries = [labelled.entry(row) for row in evenly(chosen, options.limit)]
-    if not options.skip_bad:
-        refuse_faults(entries)
+    entries = admit([labelled.entry(row) for row in evenly(chosen, options.limit)], path, options)
     traits = image_traits(entries, options, printable(table))
     info = DatasetInfo(
         name=last_name(table.parent) if path.is_dir() else printable(table.stem),
@@ -181,7 +193,8 @@ def _is_table(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (".csv", ".tsv") and not path.name.startswith(".")
 
 
-def _find_table(path: Path, options: DataOptions) -> Path:
+def find_table(path: Path, options: DataOptions) -> Path:
+    """The CSV file of a data set: itself, or the one in its folder."""
     if path.is_file():
         return path
     if options.table is not None:
@@ -235,8 +248,8 @@ def _check_ids(rows: Rows, column: str) -> None:
         seen[stem] = row
 
 
-def _rows_of_split(rows: Rows, column: str | None, split: str) -> tuple[Sequence[Row], tuple[str, ...]]:
-    """The rows of the split, and notes."""
+def rows_of_split(rows: Rows, column: str | None, split: str) -> tuple[Sequence[Row], tuple[str, ...]]:
+    """The rows of the split, and notes; `InputError` if there are none."""
     if not rows.rows:
         raise InputError(f"{printable(rows.path)}: has no rows below its header; put one there for each image")
     if column is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from medrobust.data.admission import admit
 from medrobust.data.dataset import Dataset, DatasetInfo
 from medrobust.data.files import (
     SPLIT_NAMES,
@@ -25,6 +26,11 @@ from medrobust.errors import InputError
 def detect(path: Path, options: DataOptions) -> bool:  # noqa: ARG001
     """Is it a folder with folders that hold images?"""
     return path.is_dir() and any(images_under(folder) for folder in subfolders(path))
+
+
+def splits(path: Path, options: DataOptions) -> tuple[str, ...]:  # noqa: ARG001
+    """The folders of splits."""
+    return tuple(folder.name for folder in subfolders(path) if folder.name.lower() in SPLIT_NAMES)
 
 
 def open_image_folder(path: Path, options: DataOptions) -> Dataset:
@@ -51,7 +57,7 @@ def open_image_folder(path: Path, options: DataOptions) -> Dataset:
         raise InputError(
             f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG, TIFF or NIfTI files there"
         )
-    entries = evenly(every, options.limit)
+    entries = admit(evenly(every, options.limit), path, options)
     traits = image_traits(entries, options, source)
     info = DatasetInfo(
         name=last_name(path),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from medrobust.data.admission import admit
 from medrobust.data.class_names import name_classes, numbered
 from medrobust.data.dataset import Dataset, DatasetInfo
 from medrobust.data.file_types import without_suffix
@@ -15,7 +16,6 @@ from medrobust.data.files import (
     images_under,
     last_name,
     no_split_of,
-    refuse_faults,
     relative_id,
     subfolders,
 )
@@ -38,6 +38,13 @@ def detect(path: Path, options: DataOptions) -> bool:
     return any(_has_both(root, options) for root in roots)
 
 
+def splits(path: Path, options: DataOptions) -> tuple[str, ...]:
+    """The folders of splits that have images and masks."""
+    if _has_both(path, options):
+        return ()
+    return tuple(folder.name for folder in subfolders(path) if _has_both(folder, options))
+
+
 def open_image_masks(path: Path, options: DataOptions) -> Dataset:
     """Open a folder of images and masks, `path` or `path/split`, for segmentation.
 
@@ -53,14 +60,12 @@ def open_image_masks(path: Path, options: DataOptions) -> Dataset:
     source = printable(path)
     root, notes = _root(path, source, options)
     every = _pair(path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options)
-    entries = evenly(every, options.limit)
-    if not options.skip_bad:
-        refuse_faults(entries)
+    entries = admit(evenly(every, options.limit), path, options)
     traits = image_traits(entries, options, source)
     info = DatasetInfo(
         name=last_name(path),
         task=choose_task(options.task, "segmentation", ["segmentation"], source),
-        classes=_classes(every, options, source),
+        classes=mask_classes(every, options, source),
         channels=traits.channels,
         bounds=traits.bounds,
         unit=traits.unit,
@@ -125,7 +130,8 @@ def _stem(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_name(without_suffix(path.name)).as_posix()
 
 
-def _classes(entries: Iterable[FileEntry], options: DataOptions, source: str) -> tuple[str, ...]:
+def mask_classes(entries: Iterable[FileEntry], options: DataOptions, source: str) -> tuple[str, ...]:
+    """The classes of masks: as options say, or as many as the first that can be read seems to have."""
     wanted, ignored = options.classes, options.ignore_index
     count = len(wanted) if isinstance(wanted, tuple) else wanted or _guess_count(entries, ignored, options.max_pixels)
     if ignored is not None and ignored < count:

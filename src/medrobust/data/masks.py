@@ -12,6 +12,7 @@ from medrobust.data.images import printable
 from medrobust.errors import BadSampleError, InputError
 
 WHITE = 255  # the foreground of an 8-bit binary mask, whose soft edge is cut at the middle
+LOSSY = frozenset({".jpg", ".jpeg"})  # their values are near what was saved: no class indices, but black and white
 MAX_INDEX = 30  # a grey up to this one, beside white and no other light grey, may as well be a class index
 
 
@@ -23,6 +24,8 @@ def guess_classes(path: Path, ignore_index: int | None = None, max_pixels: int |
         InputError: its values may mean one thing or another.
     """
     mask = read_stored_mask(path, max_pixels)
+    if _is_lossy(path, mask, ignore_index):
+        return 2
     if ignore_index is None and int(mask.max()) == WHITE:
         doubt = _doubt(path, mask)
         if doubt:
@@ -47,8 +50,8 @@ def read_class_mask(
     """Read a mask of `classes` classes.
 
     Two classes may be stored as 0 and 1 or, without `ignore_index`, as black and white (255): then what is
-    above 127 is class 1, so that soft edges are cut in the middle. A mask that may leave out slices of its `image`
-    (DICOM-SEG) has all of them when that is told.
+    above 127 is class 1, so that soft edges are cut in the middle. A JPEG with values above 1 is always so. A mask that
+    may leave out slices of its `image` (DICOM-SEG) has all of them when that is told.
 
     Returns:
         `(H, W)` or `(D, H, W)` int64 in 0 … classes − 1, or `ignore_index`.
@@ -57,6 +60,8 @@ def read_class_mask(
         BadSampleError: the file cannot be read, or a value is no class.
     """
     mask = read_stored_mask(path, max_pixels, image)
+    if classes == 2 and _is_lossy(path, mask, ignore_index):
+        return (mask > WHITE // 2).long()
     if ignore_index is None and classes == 2 and int(mask.max()) == WHITE:
         doubt = _doubt(path, mask)
         if doubt:
@@ -71,6 +76,10 @@ def read_class_mask(
             "set classes to their number, set ignore_index, or mend the mask"
         )
     return mask
+
+
+def _is_lossy(path: Path, mask: Tensor, ignore_index: int | None) -> bool:
+    return path.suffix.lower() in LOSSY and ignore_index is None and int(mask.max()) > 1
 
 
 def _doubt(path: Path, mask: Tensor) -> str:

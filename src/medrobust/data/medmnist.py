@@ -93,6 +93,12 @@ def detect(path: Path, options: DataOptions) -> bool:  # noqa: ARG001
     return path.is_file() and path.suffix.lower() == ".npz"
 
 
+def splits(path: Path, options: DataOptions) -> tuple[str, ...]:  # noqa: ARG001
+    """The splits of which there are images."""
+    headers = _read_headers(path)
+    return tuple(split for split in SPLITS if f"{split}_images" in headers)
+
+
 def open_medmnist(path: Path, options: DataOptions) -> MedMNISTDataset:
     """Open one split of a MedMNIST file.
 

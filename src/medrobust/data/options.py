@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
@@ -33,6 +34,10 @@ class DataOptions:
             (e.g. 255) that is unknown and does not count.
         skip_bad: leave what is wrong with one sample (no image file, no mask, an impossible label) to the
             moment when it is read, as a `BadSampleError`, instead of raising it at opening.
+        patient_pattern: every format of files: a regular expression whose one group finds the patient in a sample's
+            id, e.g. "^([^_]+)_".
+        allow_outside: every format of files: read also what links and paths out of the data folder lead to.
+        cases: covid_ct: "coronacases" or "radiopaedia".
         unit: what the values of files are that do not say it themselves, as NIfTI: "HU" or "stored"; a guess from the
             first image when None.
         bounds: lowest and highest value of an image, for files that are not in [0, 1]: those of 12-bit CT for "HU", the
@@ -42,13 +47,13 @@ class DataOptions:
         slices_with_truth: leave out slices whose mask holds the background alone.
         window: grey levels as a viewer shows them, in [0, 1]: (level, width) in data units, or "file" for the window
             that each DICOM file names.
-        table: csv_table: the CSV file in the folder.
+        table: csv_table, manifest: the CSV file in the folder.
         image_column: csv_table: the column with the image's file name, with or without its suffix.
         label_column: csv_table: the column with the class, or several columns of 0/1 for multi-label.
         patient_column: csv_table: the column that names the patient.
         split_column: csv_table: the column that names the split.
-        image_folder: csv_table, image_masks: the folder of the images.
-        mask_folder: image_masks: the folder of the masks.
+        image_folder: csv_table, image_masks, manifest, coco: the folder of the images.
+        mask_folder: image_masks, covid_ct: the folder of the masks.
         mask_suffix: image_masks: what a mask's name adds to its image's, e.g. "_mask".
 
     Raises:
@@ -64,6 +69,9 @@ class DataOptions:
     channels: int | None = None
     ignore_index: int | None = None
     skip_bad: bool = False
+    patient_pattern: str | None = None
+    allow_outside: bool = False
+    cases: str | None = None
     unit: Unit | None = None
     bounds: tuple[float, float] | None = None
     max_pixels: int | None = None
@@ -95,6 +103,7 @@ class DataOptions:
         if self.channels not in (None, 1, 3):
             raise _wrong("channels", self.channels, "1 or 3")
         self._check_ignore_index()
+        self._check_patient_pattern()
         self._check_reading_of_volumes()
         if self.window not in (None, "file") and not is_window(self.window):
             raise _wrong("window", self.window, 'a level and a width above 0, or "file"')
@@ -109,23 +118,40 @@ class DataOptions:
         for name in ("format", "split"):
             if not _is_text(getattr(self, name)):
                 raise _wrong(name, getattr(self, name), "a name")
-        for name in (*names, "mask_suffix"):
+        for name in (*names, "mask_suffix", "patient_pattern", "cases"):
             value = getattr(self, name)
             if value is not None and not _is_text(value):
                 raise _wrong(name, value, "a name")
         if self.label_column is not None and not _is_text(self.label_column):
             _check_names("label_column", self.label_column, least=1)
 
+    @property
+    def _least_classes(self) -> int:
+        return 1 if self.task in ("multilabel", "detection") else 2
+
     def _check_classes(self) -> None:
         if isinstance(self.classes, tuple):
-            _check_names("classes", self.classes, least=1 if self.task == "multilabel" else 2)
-        elif self.classes is not None and (not _is_count(self.classes) or self.classes < 2):
-            raise _wrong("classes", self.classes, "a number, 2 or more, or a list of names")
+            _check_names("classes", self.classes, least=self._least_classes)
+        elif self.classes is not None and (not _is_count(self.classes) or self.classes < self._least_classes):
+            raise _wrong("classes", self.classes, f"a number, {self._least_classes} or more, or a list of names")
 
     def _check_resize(self) -> None:
         sides = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
         if self.resize is not None and (len(sides) != 2 or not all(map(_is_count, sides))):
             raise _wrong("resize", self.resize, "a side in pixels, or (height, width)")
+
+    def _check_patient_pattern(self) -> None:
+        boolean("allow_outside", self.allow_outside)
+        if self.patient_pattern is None:
+            return
+        try:
+            groups = re.compile(self.patient_pattern).groups
+        except re.error as error:
+            raise InputError(f"patient_pattern {self.patient_pattern!r} is no regular expression: {error}") from error
+        if groups != 1:
+            raise _wrong("patient_pattern", self.patient_pattern, "a regular expression with one (group)")
+        if self.patient_column is not None:
+            raise InputError("patient_column and patient_pattern both name the patient; set one of them")
 
     def _check_reading_of_volumes(self) -> None:
         for name, words in (("unit", get_args(Unit)), ("slices", get_args(Plane))):

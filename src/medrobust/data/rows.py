@@ -66,6 +66,12 @@ def read_rows(path: Path) -> Rows:
     return Rows(path, header, tuple(rows))
 
 
+def read_columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns alone; raises as `read_rows`."""
+    header: list[str] = next(_records(path), (0, []))[1]
+    return tuple(name.strip() for name in header)
+
+
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(number, cells) of each row that is not blank."""
     try:
