@@ -46,7 +46,7 @@ __all__ = [
 EMBEDDED = "embedded:"
 # options of every format whose images are files of their own
 _OF_FILES = frozenset(
-    {"patient_pattern", "allow_outside", "unit", "bounds", "max_pixels", "slices", "slices_with_truth"}
+    {"patient_pattern", "allow_outside", "unit", "bounds", "max_pixels", "slices", "slices_with_truth", "window"}
 )
 
 

@@ -69,6 +69,10 @@ def open_covid_ct(path: Path, options: DataOptions) -> Dataset:
 
 def _in_unit_of(cases: str, options: DataOptions) -> DataOptions:
     """What the authors say of the values, where options do not."""
+    if options.window is not None:
+        if cases != "coronacases":
+            raise InputError(f"cases {cases} are stored through a window already; leave window out")
+        return options
     if cases == "coronacases":
         return replace(options, unit=options.unit or "HU")
     return replace(options, unit=options.unit or "stored", bounds=options.bounds or STORED_BOUNDS)

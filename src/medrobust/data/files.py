@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from medrobust.data.file_types import StoredImage, check_same_place, is_readable
 from medrobust.data.images import printable, with_channels
 from medrobust.data.masks import read_class_mask
 from medrobust.data.resizing import resized
+from medrobust.data.window import Window
 from medrobust.errors import BadSampleError, InputError
 
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -52,12 +54,14 @@ class FileDataset:
         entries: one for each sample.
         size: (height, width) to bring images and masks to, or None to leave them as they are.
         max_pixels: refuse files with more pixels (voxels); None leaves that to the kind of file.
+        window: through which images are shown, or None.
     """
 
     info: DatasetInfo
     entries: Sequence[FileEntry]
     size: tuple[int, int] | None = None
     max_pixels: int | None = None
+    window: Window | Literal["file"] | None = None
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -72,7 +76,7 @@ class FileDataset:
         entry = self.entries[index]
         if entry.fault:
             raise BadSampleError(entry.fault)
-        stored = read_stored(entry.image, self.max_pixels)
+        stored = read_stored(entry.image, self.max_pixels).shown(self.window, printable(entry.image))
         self._check_kind(stored, entry)
         image = with_channels(stored.pixels, self.info.channels)
         patient = entry.patient if entry.patient is not None else stored.patient
@@ -84,7 +88,7 @@ class FileDataset:
             columns=entry.columns,
             spacing=stored.spacing,
             quantum=stored.quantum,
-            file=entry.image,
+            file=entry.image if self.window is None else None,  # which no longer holds these values
         )
         sample = resized(sample, self.size)
         refuse_unknown_truth(sample.truth, self.info.ignore_index, printable(entry.image))
@@ -95,7 +99,7 @@ class FileDataset:
 
         A file that cannot be read counts as such.
         """
-        reading = (self.size, self.info.channels, self.info.classes, self.info.ignore_index)
+        reading = (self.size, self.window, self.info.channels, self.info.classes, self.info.ignore_index)
         digest = hashlib.sha256(repr(reading).encode())
         for entry in self.entries:
             truth = "mask" if isinstance(entry.truth, Path) else entry.truth

@@ -95,12 +95,12 @@ def dataset_of_files(
         InputError: slices are asked of images with boxes, or only those with a truth where there are no masks.
     """
     if options.slices is None:
-        return FileDataset(info, entries, options.size, options.max_pixels)
+        return FileDataset(info, entries, options.size, options.max_pixels, options.window)
     if info.task == "detection":
         raise InputError(f"{info.source}: option slices has no meaning for images with boxes; leave it out")
     if options.slices_with_truth and info.task != "segmentation":
         raise InputError(f"{info.source}: option slices_with_truth has no meaning without masks; leave it out")
-    volumes = FileDataset(replace(info, spatial_dims=3), entries, None, options.max_pixels)
+    volumes = FileDataset(replace(info, spatial_dims=3), entries, None, options.max_pixels, options.window)
     places = [place for volume in range(len(entries)) for place in _places(volumes, volume, options)]
     if not places:
         raise InputError(f"{info.source}: no slice has any truth but the background; leave slices_with_truth out")

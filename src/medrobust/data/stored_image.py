@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
-from medrobust.data.window import Window
+from medrobust.data.window import Window, apply_window
+from medrobust.errors import BadSampleError
+
+UNIT_INTERVAL = "[0, 1]"
 
 # the plane of a slice across each axis of (D, H, W), where the file does not say otherwise
 USUAL_PLANES = ("axial", "coronal", "sagittal")
@@ -37,6 +40,20 @@ class StoredImage:
     patient: str | None = None
     bounds: tuple[float, float] | None = None
     window: Window | None = None
+
+    def shown(self, window: Window | Literal["file"] | None, name: str) -> StoredImage:
+        """The image through a window, in [0, 1]; as it is without one, or where its values are in [0, 1] already.
+
+        Raises:
+            BadSampleError: the file `name` is to be shown through its own window, and names none.
+        """
+        if window is None or self.unit == UNIT_INTERVAL:
+            return self
+        chosen = self.window if window == "file" else window
+        if chosen is None:
+            raise BadSampleError(f"{name} names no window: set window to a level and a width")
+        pixels = apply_window(self.pixels, chosen)
+        return replace(self, pixels=pixels, unit=UNIT_INTERVAL, quantum=None, bounds=None, window=None)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from medrobust.data.file_types import StoredImage, read_stored
 from medrobust.data.files import FileEntry
+from medrobust.data.images import printable
 from medrobust.data.options import DataOptions
+from medrobust.data.stored_image import UNIT_INTERVAL
 from medrobust.errors import BadSampleError, InputError
 
-UNIT_INTERVAL = "[0, 1]"
 HU_BOUNDS = (-1024.0, 3071.0)  # 12 bits from -1024, the range of most CT scanners
 AIR = -500  # no stored value of MRI, PET or a picture is as low as CT's air, -1000 HU
 
@@ -35,7 +36,7 @@ def image_traits(entries: Sequence[FileEntry], options: DataOptions, source: str
     Raises:
         InputError: no image can be read, or an option does not fit what is in the files; the message names `source`.
     """
-    first = _first_readable(entries, options.max_pixels, source)
+    first = _first_readable(entries, options, source)
     axes = first.pixels.ndim - 1
     if options.slices is not None and axes != 3:
         raise InputError(f"{source}: option slices has no meaning for images of {axes} axes; leave it out")
@@ -58,12 +59,13 @@ def image_traits(entries: Sequence[FileEntry], options: DataOptions, source: str
     )
 
 
-def _first_readable(entries: Sequence[FileEntry], max_pixels: int | None, source: str) -> StoredImage:
+def _first_readable(entries: Sequence[FileEntry], options: DataOptions, source: str) -> StoredImage:
     faults = []
     for entry in entries:
         try:
             if not entry.fault:
-                return read_stored(entry.image, max_pixels)
+                stored = read_stored(entry.image, options.max_pixels)
+                return stored.shown(options.window, printable(entry.image))
             faults.append(entry.fault)
         except BadSampleError as error:
             faults.append(str(error))
@@ -72,6 +74,8 @@ def _first_readable(entries: Sequence[FileEntry], max_pixels: int | None, source
 
 def _unit(first: StoredImage, options: DataOptions, source: str) -> tuple[str, tuple[str, ...]]:
     """The unit of a set by its first image, and what to tell of a guess."""
+    if first.unit == UNIT_INTERVAL and options.window is not None and options.unit is None and options.bounds is None:
+        return UNIT_INTERVAL, (f"Images are shown through the window {options.window}, from black to white.",)
     if first.unit == UNIT_INTERVAL:
         for name in ("unit", "bounds"):
             if getattr(options, name) is not None:
