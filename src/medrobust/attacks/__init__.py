@@ -7,6 +7,7 @@ from inspect import signature
 from typing import NamedTuple
 
 from medrobust.attacks.attack import Attack
+from medrobust.attacks.dense import ASMA, DAG, CosPGD, SegPGD
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
@@ -18,16 +19,20 @@ from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 
 __all__ = [
+    "ASMA",
     "ATTACKS",
     "BIM",
+    "DAG",
     "FGSM",
     "MIFGSM",
     "PGD",
     "SMIA",
     "Attack",
     "AttackResult",
+    "CosPGD",
     "GaussianSmoothing",
     "IterativeAttack",
+    "SegPGD",
     "Stabilized",
     "TaskLoss",
     "Trajectory",
@@ -49,6 +54,10 @@ ATTACKS: dict[str, CatalogueEntry] = {
     "pgd": CatalogueEntry(PGD, "small gradient-sign steps from a random start", "arXiv:1706.06083"),
     "mi": CatalogueEntry(MIFGSM, "gradient-sign steps along a momentum (MI-FGSM)", "arXiv:1710.06081"),
     "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
+    "segpgd": CatalogueEntry(SegPGD, "segmentation: right pixels first, then all (SegPGD)", "arXiv:2207.12391"),
+    "cospgd": CatalogueEntry(CosPGD, "segmentation: pixels by their agreement with the truth", "arXiv:2302.02213"),
+    "dag": CatalogueEntry(DAG, "segmentation: logits of the pixels still right (DAG)", "arXiv:1703.08603"),
+    "asma": CatalogueEntry(ASMA, "segmentation: to a chosen mask, by adaptive steps", "arXiv:1907.13124"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from medrobust.attacks.directions import Direction, steepest
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
@@ -69,6 +70,10 @@ class IterativeAttack:
         """What is done to the gradient before a step, in order."""
         return (Momentum(self.momentum),) if self.momentum else ()
 
+    def direction(self) -> Direction:
+        """Which way a step goes."""
+        return steepest
+
     def smoothing(self) -> GaussianSmoothing:
         """The smoothing under which a trajectory watches the prediction."""
         return GaussianSmoothing()
@@ -107,6 +112,7 @@ class IterativeAttack:
             step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,
             objective=self.objective(),
             gradients=self.gradient_parts(),
+            direction=self.direction(),
             targeted=self.targeted,
             random_start=self.random_start,
             restarts=self.restarts,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from medrobust.attacks.directions import Direction, Situation, steepest
 from medrobust.attacks.gradients import GradientPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.smoothing import GaussianSmoothing
@@ -29,6 +30,7 @@ class Plan:
     step_size: float
     objective: Objective
     gradients: tuple[GradientPart, ...] = ()
+    direction: Direction = steepest
     targeted: bool = False
     random_start: bool = False
     restarts: int = 1
@@ -173,7 +175,7 @@ def _climb(job: _Job, start: Tensor, stuck: Tensor) -> Iterator[_Candidate]:
             stuck += lost
             for part in parts:
                 gradient = part(gradient)
-            direction = threat.steepest(gradient)
+            direction = plan.direction(gradient, Situation(threat, victim.task, iterate, terms.outputs))
             # the iterate before last is nobody's any more
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
             job.ball.project_(moved)
