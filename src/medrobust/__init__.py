@@ -11,32 +11,51 @@ from typing import TYPE_CHECKING
 from medrobust._version import __version__
 
 if TYPE_CHECKING:
-    from medrobust.attacks import BIM, FGSM, MIFGSM, PGD, SMIA, AttackResult, Stabilized, make_attack
+    from medrobust.attacks import (
+        ASMA,
+        BIM,
+        DAG,
+        FGSM,
+        MIFGSM,
+        PGD,
+        SMIA,
+        AttackResult,
+        CosPGD,
+        SegPGD,
+        Stabilized,
+        make_attack,
+    )
     from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset
     from medrobust.errors import InputError, MedrobustError
-    from medrobust.models import load_model, load_weights
+    from medrobust.models import OverSlices, SlidingWindow, load_model, load_weights
     from medrobust.run import Run, evaluate, load_run
     from medrobust.tasks import Classification, Segmentation, Task
     from medrobust.threat import Threat
     from medrobust.victim import Victim
 
 __all__ = [
+    "ASMA",
     "BIM",
+    "DAG",
     "FGSM",
     "MIFGSM",
     "PGD",
     "SMIA",
     "AttackResult",
     "Classification",
+    "CosPGD",
     "DataOptions",
     "Dataset",
     "DatasetInfo",
     "InMemoryDataset",
     "InputError",
     "MedrobustError",
+    "OverSlices",
     "Run",
     "Sample",
+    "SegPGD",
     "Segmentation",
+    "SlidingWindow",
     "Stabilized",
     "Task",
     "Threat",
@@ -51,10 +70,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attacks": ("BIM", "FGSM", "MIFGSM", "PGD", "SMIA", "AttackResult", "Stabilized", "make_attack"),
+    "attacks": (
+        "ASMA",
+        "BIM",
+        "DAG",
+        "FGSM",
+        "MIFGSM",
+        "PGD",
+        "SMIA",
+        "AttackResult",
+        "CosPGD",
+        "SegPGD",
+        "Stabilized",
+        "make_attack",
+    ),
     "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset"),
     "errors": ("InputError", "MedrobustError"),
-    "models": ("load_model", "load_weights"),
+    "models": ("OverSlices", "SlidingWindow", "load_model", "load_weights"),
     "run": ("Run", "evaluate", "load_run"),
     "tasks": ("Classification", "Segmentation", "Task"),
     "threat": ("Threat",),

@@ -11,14 +11,15 @@ from typing import Any
 import pydantic
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import nn
 
 from medrobust.attacks import Attack, make_attack
 from medrobust.budget import Budget
 from medrobust.data import DataOptions, Dataset, DatasetInfo, open_dataset
 from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
-from medrobust.models import load_model
+from medrobust.models import OverSlices, SlidingWindow, load_model
 from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Segmentation, Task
 from medrobust.threat import Norm, Threat
@@ -66,6 +67,25 @@ class ModelConfig(_Section):
     std: list[float] | float | None = None
     bounds: tuple[float, float] | None = None
     success_dice: float | None = None
+    window: list[int] | None = None
+    overlap: float = 0.25
+    over_slices: int | str | None = None
+
+    @model_validator(mode="after")
+    def _one_wrapper(self) -> ModelConfig:
+        if self.window is not None and self.over_slices is not None:
+            raise ValueError("window and over_slices cannot both be given: the first is for a model of volumes")
+        return self
+
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model, to be run window by window or slice by slice if that is configured.
+
+        Raises:
+            InputError: an option has no such value.
+        """
+        if self.window is not None:
+            return SlidingWindow(model, self.window, self.overlap)
+        return model if self.over_slices is None else OverSlices(model, self.over_slices)
 
 
 class ThreatConfig(_Section):
@@ -281,15 +301,17 @@ def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
 
 def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     device = _device(config.device)  # before a model is trained in vain
+    settings = config.model
+    if settings.over_slices is not None and info.spatial_dims != 3:
+        raise InputError(f"model.over_slices is for volumes; the images of {info.name!r} have no third axis")
     model = load_model(
         source,
         outputs=config.model.outputs or len(info.classes),
         channels=info.channels,
         task=info.task,
         weights=config.model.weights,
-        spatial_dims=info.spatial_dims,
+        spatial_dims=info.spatial_dims if settings.over_slices is None else 2,
     )
-    settings = config.model
     if settings.weights is None and source.partition(":")[0] in UNTRAINED:
         warnings.warn(
             f"{source} without --weights is untrained: its figures say nothing",
@@ -299,7 +321,7 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     bounds = info.bounds if settings.bounds is None else settings.bounds
     usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
     task = task_for(info, settings.success_dice or usual_dice)
-    model.to(device)
+    model = settings.wrapped(model).to(device)
     library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
     return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
 

@@ -95,7 +95,7 @@ class Victim:
             inputs = inputs / self._per_channel(self.std, inputs, "std")
         if reference.is_floating_point() and not torch.is_autocast_enabled(reference.device.type):
             inputs = inputs.to(reference.dtype)
-        outputs = _tensor_of(self.model(inputs)).to(images.device)
+        outputs = tensor_of(self.model(inputs)).to(images.device)
         # log-probabilities and divergences lose too much in half precision
         return outputs.float() if outputs.dtype in HALF else outputs
 
@@ -154,7 +154,12 @@ def check_finite(outputs: Tensor, ids: Sequence[object], kind: str) -> None:
         raise InputError(f"the model gives NaN or infinite outputs for the {kind} image {first!r} ({count})")
 
 
-def _tensor_of(outputs: object) -> Tensor:
+def tensor_of(outputs: object) -> Tensor:
+    """The tensor of logits among what a model returned.
+
+    Raises:
+        InputError: there is none.
+    """
     if isinstance(outputs, Tensor):
         return outputs
     if isinstance(outputs, Mapping):
