@@ -17,9 +17,11 @@ from torch import nn
 from medrobust.attacks import Attack, make_attack
 from medrobust.budget import Budget
 from medrobust.data import DataOptions, Dataset, DatasetInfo, open_dataset
+from medrobust.data.class_names import class_indices
 from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
 from medrobust.models import OverSlices, SlidingWindow, load_model
+from medrobust.region import Region
 from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Segmentation, Task
 from medrobust.threat import Norm, Threat
@@ -94,6 +96,17 @@ class ThreatConfig(_Section):
     norm: Norm = "linf"
     eps: list[str | float] = Field(default=["1/255", "2/255", "4/255", "8/255"], min_length=1)
     quantum: str | float | None = None
+    inside: list[str | int] | str | int | None = None
+    outside: list[str | int] | str | int | None = None
+    margin: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_region(self) -> ThreatConfig:
+        if self.inside is not None and self.outside is not None:
+            raise ValueError("inside and outside cannot both be given")
+        if self.margin and self.inside is None and self.outside is None:
+            raise ValueError("margin extends the classes of inside or outside: give one of them")
+        return self
 
     @field_validator("eps", mode="before")
     @classmethod
@@ -107,10 +120,25 @@ class ThreatConfig(_Section):
             Budget.parse(eps)
         return value
 
-    def threats(self, unit: str) -> list[Threat]:
-        """One threat per eps, for data of that unit."""
+    def threats(self, info: DatasetInfo) -> list[Threat]:
+        """One threat per eps, for these data.
+
+        Raises:
+            InputError: eps has another unit than the data, or the data have no such class.
+        """
+        unit, region = info.unit, self._region(info)
         quantum = None if self.quantum is None else Budget.parse(self.quantum).in_unit(unit)
-        return [Threat(Budget.parse(eps).in_unit(unit), self.norm, quantum=quantum) for eps in self.eps]
+        budgets = [Budget.parse(eps).in_unit(unit) for eps in self.eps]
+        return [Threat(eps, self.norm, quantum=quantum, region=region) for eps in budgets]
+
+    def _region(self, info: DatasetInfo) -> Region | None:
+        wanted = self.inside if self.outside is None else self.outside
+        if wanted is None:
+            return None
+        if info.task not in ("segmentation", "detection"):
+            raise InputError(f"threat.inside and threat.outside need masks or boxes; {info.name!r} is for {info.task}")
+        classes = class_indices(wanted, info.classes)
+        return Region(classes, outside=self.outside is not None, margin=self.margin)
 
 
 class RunConfig(_Section):
@@ -237,7 +265,7 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
             part.victim,
             part.dataset,
             attacks,
-            config.threat.threats(part.dataset.info.unit),
+            config.threat.threats(part.dataset.info),
             seed=config.seed,
             batch_size=config.batch_size,
             gallery=config.gallery,
@@ -269,7 +297,7 @@ def export_config(
     parts = list(build_parts(config))
     for part in parts:
         skipped: list[Skipped] = []
-        (threat,) = config.threat.threats(part.dataset.info.unit)
+        (threat,) = config.threat.threats(part.dataset.info)
         place = folder if len(parts) == 1 else folder / part.dataset.info.name
         with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
             rows = export_adversarial(

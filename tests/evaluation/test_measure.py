@@ -81,6 +81,7 @@ def test_info_tells_what_was_done(run, trained):
         "unit": "[0, 1]",
         "masked": False,
         "quantum": None,
+        "region": None,
     }
     assert part.size == part.evaluated == 16
     assert len(part.weights_sha256) == len(part.data_sha256) == 64

@@ -15,6 +15,7 @@ from medrobust.attacks.sign import BIM, FGSM, MIFGSM, PGD
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
+from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, Towards, make_target
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 
@@ -30,11 +31,15 @@ __all__ = [
     "Attack",
     "AttackResult",
     "CosPGD",
+    "EmptyMask",
     "GaussianSmoothing",
     "IterativeAttack",
+    "MaskFile",
     "SegPGD",
+    "ShiftedMask",
     "Stabilized",
     "TaskLoss",
+    "Towards",
     "Trajectory",
     "make_attack",
 ]
@@ -69,6 +74,8 @@ def option_names(name: str) -> list[str]:
 def make_attack(name: str, options: Mapping[str, object] | None = None) -> Attack:
     """An attack from its catalogue name and options, as a configuration file gives them.
 
+    The option "target" is no attack's own: it makes the attack go `Towards` a mask, see `make_target`.
+
     Raises:
         InputError: no such attack, no such option of it, or an option has no such value.
     """
@@ -77,9 +84,14 @@ def make_attack(name: str, options: Mapping[str, object] | None = None) -> Attac
     kind = ATTACKS[name].attack
     known = option_names(name)
     for option in options or {}:
-        if option not in known:
+        if option not in known and option != "target":
             raise unknown(f"option of attack {name}", option, known)
+    given = dict(options or {})
+    target = given.pop("target", None)
+    if target is not None:
+        given["targeted"] = True
     try:
-        return kind(**(options or {}))
+        attack = kind(**given)
+        return attack if target is None else Towards(attack, make_target(target))
     except InputError as error:
         raise InputError(f"attack {name}: {error}") from error

@@ -118,6 +118,7 @@ def run_plan(
         truth = truth.detach().to(clean.device).clone()
         if not len(images):
             return _nothing(clean.to(images.dtype))
+        threat = threat.for_truth(truth, clean, victim.task.classes)
         ball = threat.around(clean, victim.bounds)
         job = _Job(plan, victim, clean, truth, threat, ball, _directions(clean, seed, ids), images.dtype)
         with victim.evaluating():

@@ -117,8 +117,8 @@ class SlidingWindow(_Piecewise):
         outputs = self._piece(window)
         if outputs.shape[2:] != window.shape[2:]:
             raise InputError(
-                f"the model answers a window {tuple(window.shape[2:])} by {tuple(outputs.shape[1:])}: it must answer at "
-                "every pixel"
+                f"the model answers a window {tuple(window.shape[2:])} by {tuple(outputs.shape[1:])}: "
+                "it must answer at every pixel"
             )
         # MONAI weighs the logits in place, and they may be what the model's last layer needs for its gradient
         return outputs.clone() if torch.is_grad_enabled() else outputs
@@ -156,10 +156,10 @@ class OverSlices(_Piecewise):
             raise InputError(f"slices are taken of volumes (B, C, D, H, W), got images {tuple(volumes.shape)}")
         stacked = volumes.movedim(self.axis + 2, 1)  # (B, slices, C, h, w)
         slices = stacked.flatten(0, 1)
-        answered = torch.cat([self._piece(some) for some in slices.split(self.batch_size)])
+        answered = torch.cat([self._piece(some) for some in torch.split(slices, self.batch_size)])
         if answered.ndim != 4 or answered.shape[2:] != slices.shape[2:]:
             raise InputError(
                 f"the model answers slices {tuple(slices.shape[1:])} by {tuple(answered.shape[1:])}: it must answer at "
                 "every pixel"
             )
-        return answered.unflatten(0, stacked.shape[:2]).movedim(1, self.axis + 2)
+        return answered.reshape(*stacked.shape[:2], *answered.shape[1:]).movedim(1, self.axis + 2)

@@ -20,7 +20,7 @@ from medrobust.report.numbers import (
     plain,
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
-from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, answer_metrics, main_metric
+from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, answer_metrics, class_name, main_metric
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -238,9 +238,20 @@ def threat_model(table: PartTable, part: PartInfo) -> list[str]:
         sentences.append(f"{'; '.join(norms)}.")
     if any(threat.get("masked") for threat in part.threats):
         sentences.append("A mask kept the change to a part of the image.")
+    sentences += dict.fromkeys(_region_sentence(region, part) for t in part.threats if (region := t.get("region")))
     if any(threat.get("quantum") for threat in part.threats):
         sentences.append("The changed images are rounded to values that a file can hold.")
     return sentences
+
+
+def _region_sentence(region: object, part: PartInfo) -> str:
+    """Which part of the image the truth left to the attacker: "Only pixels inside liver may change."."""
+    told = region if isinstance(region, dict) else {}
+    names = [plain(class_name(part.dataset, number), 40) for number in told.get("classes", ()) if type(number) is int]
+    margin = told.get("margin")
+    extended = f", extended by {counted(margin, 'pixel')} on all sides" if isinstance(margin, int) and margin else ""
+    side = "outside" if told.get("outside") else "inside"
+    return f"Only pixels {side} {listed(names, 'or')} of the image’s own truth{extended} may change."
 
 
 def _bounds(part: PartInfo) -> tuple[float, float]:
