@@ -23,6 +23,7 @@ from medrobust.evaluation.measure import Columns, Row, answers, as_lists, as_row
 from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import Skipped
 from medrobust.evaluation.storage import new_folder
+from medrobust.tasks.lesions import volume_unit
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -122,8 +123,10 @@ def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: lis
     }
     if not victim.task.dense:
         columns["truth"] = as_lists(batch.truth)
-    columns |= answers(victim.task, victim(clean), batch.truth, "before")
-    columns |= answers(victim.task, victim(saved), batch.truth, "after")
+    else:
+        columns["volume_unit"] = [volume_unit(spacing, batch.images.ndim - 2)[0] for spacing in batch.spacing]
+    columns |= answers(victim.task, victim(clean), batch, "before")
+    columns |= answers(victim.task, victim(saved), batch, "after")
     columns |= {name: values.tolist() for name, values in image_quality(clean, saved, victim.bounds).items()}
     return as_rows({name: [_cell(value) for value in values] for name, values in columns.items()})
 

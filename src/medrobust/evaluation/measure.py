@@ -20,6 +20,7 @@ from medrobust.evaluation.gallery import GalleryCollector
 from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import CLEAN, WORST_CASE, GalleryImage, Skipped
 from medrobust.tasks import Task
+from medrobust.tasks.lesions import volume_unit
 from medrobust.threat import Threat
 from medrobust.victim import Victim, check_finite
 
@@ -161,7 +162,7 @@ def _attack_batch(
     collector.add_clean(batch, outputs)
     known = {
         **_identities(batch, outputs, victim.task),
-        **answers(victim.task, outputs, batch.truth, "before"),
+        **answers(victim.task, outputs, batch, "before"),
     }
     rows: list[Row] = []
     for label, attack in campaign.attacks.items():
@@ -173,7 +174,7 @@ def _attack_batch(
             collector.add_attack(batch, label, threat, result)
             columns = {
                 **known,
-                **answers(victim.task, result.outputs, batch.truth, "after"),
+                **answers(victim.task, result.outputs, batch, "after"),
                 **_changes(batch, result, victim.bounds),
             }
             cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.eps, "seconds": share}
@@ -202,17 +203,25 @@ def _identities(batch: Batch, outputs: Tensor, task: Task) -> Columns:
     }
     if task.scores(outputs) is not None:
         columns["truth"] = as_lists(batch.truth)
+    if task.dense:
+        columns["volume_unit"] = [volume_unit(spacing, batch.images.ndim - 2)[0] for spacing in batch.spacing]
     return columns
 
 
 @torch.no_grad()
-def answers(task: Task, outputs: Tensor, truth: Tensor, when: str) -> Columns:
+def answers(task: Task, outputs: Tensor, batch: Batch, when: str) -> Columns:
     """The columns that exist before and after an attack (`when`), as one list per column."""
+    truth = batch.truth
     columns: Columns = {
         f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
         f"loss_{when}": task.loss(outputs, truth).tolist(),
     }
-    columns |= {f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()}
+    metrics = task.image_metrics(outputs, truth, batch.spacing)
+    columns |= {f"{name}_{when}": values.tolist() for name, values in metrics.items()}
+    lesions = task.lesions(outputs, truth, batch.spacing)
+    if lesions is not None:
+        columns["lesion_volumes"] = [[lesion.volume for lesion in image] for image in lesions]
+        columns[f"lesion_covered_{when}"] = [[lesion.covered for lesion in image] for image in lesions]
     scores = task.scores(outputs)
     if scores is not None:
         columns[f"scores_{when}"] = scores.tolist()

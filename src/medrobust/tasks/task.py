@@ -8,12 +8,15 @@ has K classes at each pixel. Loss, divergences and the stability analysis are wr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from medrobust.errors import InputError
+from medrobust.tasks.lesions import Lesion
+from medrobust.tasks.surface import Spacing
 
 Divergence = Literal["kl", "ce", "hard", "mse"]
 IGNORED = -1
@@ -46,8 +49,20 @@ class Task(ABC):
         """Bool `(B,)`: is the answer wrong? The counterpart of being right before an attack."""
 
     @abstractmethod
-    def image_metrics(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        """Metrics that exist for one image: name → float `(B,)`, or `(B, n)` for one value a class."""
+    def image_metrics(
+        self, outputs: Tensor, truth: Tensor, spacing: Sequence[Spacing] | None = None
+    ) -> dict[str, Tensor]:
+        """Metrics that exist for one image: name → float `(B,)`, or `(B, n)` for one value a class.
+
+        Args:
+            outputs, truth: as for all.
+            spacing: millimetres between pixels along each axis, of each image (None where unknown). Without it those
+                metrics that need it, which take their time, are left out.
+        """
+
+    def lesions(self, outputs: Tensor, truth: Tensor, spacing: Sequence[Spacing]) -> list[list[Lesion]] | None:
+        """The lesions of each image, with how much the answer covers; None for a task or model that names none."""
+        return None
 
     @abstractmethod
     def scores(self, outputs: Tensor) -> Tensor | None:
