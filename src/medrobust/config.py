@@ -69,6 +69,8 @@ class ModelConfig(_Section):
     std: list[float] | float | None = None
     bounds: tuple[float, float] | None = None
     success_dice: float | None = None
+    surface_tolerance: float = 2.0
+    lesion_classes: list[str | int] = []
     window: list[int] | None = None
     overlap: float = 0.25
     over_slices: int | str | None = None
@@ -314,11 +316,28 @@ def export_config(
         yield place, rows, skipped
 
 
-def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
-    """The task that reads the outputs of a model for these data."""
+def task_for(
+    info: DatasetInfo,
+    success_dice: float = SUCCESS_DICE,
+    surface_tolerance: float = 2.0,
+    lesion_classes: Sequence[str | int] = (),
+) -> Task:
+    """The task that reads the outputs of a model for these data; the options are segmentation's.
+
+    Raises:
+        InputError: an option has no such value.
+    """
     classes = len(info.classes)
     if info.task == "segmentation":
-        return Segmentation(classes, success_dice=success_dice, ignore_index=info.ignore_index)
+        return Segmentation(
+            classes,
+            success_dice=success_dice,
+            ignore_index=info.ignore_index,
+            surface_tolerance=surface_tolerance,
+            lesion_classes=class_indices(lesion_classes, info.classes),
+        )
+    if lesion_classes:
+        raise InputError(f"model.lesion_classes are for masks; {info.name!r} is for {info.task}")
     return Classification(
         classes,
         multilabel=info.task == "multilabel",
@@ -348,7 +367,7 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
         )
     bounds = info.bounds if settings.bounds is None else settings.bounds
     usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
-    task = task_for(info, settings.success_dice or usual_dice)
+    task = task_for(info, settings.success_dice or usual_dice, settings.surface_tolerance, settings.lesion_classes)
     model = settings.wrapped(model).to(device)
     library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
     return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)

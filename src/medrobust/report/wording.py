@@ -21,6 +21,7 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
 from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, answer_metrics, class_name, main_metric
+from medrobust.statistics.masks import HD95, LESIONS, MISSED, SURFACE_DICE
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -36,7 +37,7 @@ _REASONS = (
 
 def metric_name(metric: str) -> str:
     """A metric as it is written in a sentence or heading."""
-    return {"dice": "Dice", "iou": "IoU"}.get(metric, metric)
+    return {"dice": "Dice", "iou": "IoU", HD95: "HD95 (mm)", SURFACE_DICE: "surface Dice"}.get(metric, metric)
 
 
 def budget_text(norm: str, eps: float, part: PartInfo) -> str:
@@ -183,7 +184,8 @@ def interval_sentence(table: PartTable) -> str:
 
 def no_interval_sentence(table: PartTable, part: PartInfo) -> str | None:
     """What "[–]" means, where the table of results has one."""
-    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table))
+    shown = (*class_metrics(table), *mask_metrics(table))
+    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *shown)
     lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in names)
     if not lacking:
         return None
@@ -340,3 +342,35 @@ def options_text(options: dict[str, object]) -> str:
 def class_metrics(table: PartTable) -> list[str]:
     """The metrics of single classes, "dice: <class>"."""
     return [metric for metric in table.clean.cells if metric.startswith("dice: ")]
+
+
+def mask_metrics(table: PartTable) -> list[str]:
+    """The metrics of borders, missed volume and lesions that a part has."""
+    return [
+        metric
+        for metric in table.clean.cells
+        if metric in (HD95, SURFACE_DICE) or metric.startswith((f"{MISSED} (", LESIONS))
+    ]
+
+
+def mask_caption(table: PartTable, part: PartInfo, cuts: tuple[float, float, str] | None) -> str:
+    """How to read the table of borders, missed volume and lesions; `cuts` as `size_cuts` gives them."""
+    metrics = mask_metrics(table)
+    told = ["Mean over the images, clean and in the worst case."]
+    if HD95 in metrics:
+        told.append(
+            "HD95: the 95th percentile of the distances between the borders of truth and answer, the higher the "
+            "worse; of a class that only one of them has, the image’s diagonal."
+        )
+    options = part.victim.get("task_options")
+    tolerance = _float(options.get("surface_tolerance")) if isinstance(options, dict) else None
+    if SURFACE_DICE in metrics:
+        within = "" if tolerance is None else f" of {tolerance:g} mm"
+        told.append(f"Surface Dice: the share of both borders within a tolerance{within} of the other.")
+    if cuts is not None:
+        small, medium, unit = cuts
+        told.append(
+            "Lesions found: the share of all lesions of which at least half is covered, in thirds by size (small: up "
+            f"to {small:.3g} {unit}; medium: up to {medium:.3g} {unit})."
+        )
+    return " ".join(told)

@@ -26,6 +26,7 @@ from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import WORST_CASE, PartInfo
 from medrobust.statistics.auroc import Auroc, MacroAuroc
 from medrobust.statistics.conditions import Condition
+from medrobust.statistics.masks import HD95, SURFACE_DICE, mask_figures
 from medrobust.statistics.resampling import Statistic
 from medrobust.statistics.sums import SumStatistic, mean, quadratic_kappa
 
@@ -94,7 +95,11 @@ def metrics_of(condition: Condition, part: PartInfo, codes: NDArray[np.int64], c
     if part.task == "segmentation":
         yield _mean("dice", floats(rows, f"dice_{when}"), codes, count)
         yield _mean("iou", floats(rows, f"iou_{when}"), codes, count)
-        yield from _dice_by_class(condition, part, codes, count)
+        yield from _by_class("dice", condition, part, codes, count)
+        for metric in (HD95, SURFACE_DICE):
+            yield from _by_class(metric, condition, part, codes, count)
+        for figure in mask_figures(rows, when):
+            yield _mean(figure.name, figure.values, codes, count, weights=figure.weights)
     elif part.task == "multilabel":
         yield from _label_metrics(condition, part, codes, count)
     else:
@@ -186,21 +191,30 @@ def _auroc(
     return Metric("AUROC", float(np.mean(values)), used, MacroAuroc(statistics))
 
 
-def _dice_by_class(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
-    by_class = _matrix(condition.rows, f"dice_by_class_{condition.when}")
-    if by_class is None:
+def _by_class(
+    metric: str, condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int
+) -> Iterator[Metric]:
+    """A metric class by class, "dice: <class>", where its column is filled."""
+    by_class = _matrix(condition.rows, f"{metric.replace(' ', '_')}_by_class_{condition.when}")
+    if by_class is None or not np.isfinite(by_class).any():
         return
-    # the first class is the background and has no Dice, except when every class is a mask of its own
+    # the first class is the background and has no mask, except when every class is a mask of its own
     first = max(len(part.dataset.classes) - by_class.shape[1], 0)
     for place in range(by_class.shape[1]):
-        name = f"dice: {class_name(part.dataset, first + place)}"
+        name = f"{metric}: {class_name(part.dataset, first + place)}"
         yield _mean(name, by_class[:, place], codes, count)
 
 
 def _mean(
-    name: str, values: NDArray[np.float64], codes: NDArray[np.int64], count: int, *, is_share: bool = False
+    name: str,
+    values: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    count: int,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    is_share: bool = False,
 ) -> Metric:
-    statistic: SumStatistic = mean(values, codes, count)
+    statistic: SumStatistic = mean(values, codes, count, weights)
     return Metric(name, _number(statistic.value), np.isfinite(values), statistic, is_share)
 
 

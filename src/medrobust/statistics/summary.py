@@ -40,7 +40,9 @@ def summarise(
 
     Metrics: classification "accuracy" and "AUROC" (one against the rest, mean over the classes that occur),
     ordinal "quadratic-weighted kappa" besides, multi-label "exact match", "label accuracy" and "AUROC" (mean
-    over labels), segmentation "dice", "iou" and "dice: <class>". Every attack and the "worst case" (see
+    over labels), segmentation "dice", "iou" and "dice: <class>", and, where the records hold them, "hd95" and
+    "surface dice" (also ": <class>"), "missed volume (<unit>)" and the share of "lesions found: small", "medium" and
+    "large" (thirds by size; found is at least half covered). Every attack and the "worst case" (see
     `conditions.py`) also has "drop of <main metric>", paired by image; "success", the share fooled among the
     images answered right before; and the means of "linf", "l2", "psnr" (over the images that changed: that of
     an unchanged one is infinite) and "ssim".

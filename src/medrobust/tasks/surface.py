@@ -6,6 +6,7 @@ A border is the pixels of a mask that have a neighbour (by a face) outside it; a
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -67,9 +68,11 @@ def _of_image(answer: Tensor, wanted: Tensor, spacing: list[float], tolerance: f
     if bool(both.any()):
         pair = answer[both].unsqueeze(0), wanted[both].unsqueeze(0)
         options = {"include_background": True, "spacing": spacing}  # the masks hold the foreground alone
-        distance[both] = compute_hausdorff_distance(*pair, percentile=95, **options)[0].double()
         tolerances = [tolerance] * int(both.sum())
-        overlap[both] = compute_surface_dice(*pair, class_thresholds=tolerances, **options)[0].double()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of an argument that it gives itself
+            distance[both] = compute_hausdorff_distance(*pair, percentile=95, **options)[0].double()
+            overlap[both] = compute_surface_dice(*pair, class_thresholds=tolerances, **options)[0].double()
     return distance, overlap
 
 
