@@ -251,7 +251,7 @@ def _region_sentence(region: object, part: PartInfo) -> str:
     told = region if isinstance(region, dict) else {}
     names = [plain(class_name(part.dataset, number), 40) for number in told.get("classes", ()) if type(number) is int]
     margin = told.get("margin")
-    extended = f", extended by {counted(margin, 'pixel')} on all sides" if isinstance(margin, int) and margin else ""
+    extended = f", extended by {counted(margin, 'pixel')} on all sides," if isinstance(margin, int) and margin else ""
     side = "outside" if told.get("outside") else "inside"
     return f"Only pixels {side} {listed(names, 'or')} of the image’s own truth{extended} may change."
 
