@@ -64,12 +64,13 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
 
 def test_the_examples_configurations_can_be_read():
     from medrobust.config import read_config
+    from medrobust.data import DatasetInfo
 
     for path in (ROOT / "examples").glob("*.yaml"):
         config = read_config(path, {})
         config.build_attacks()
         config.data.options(skip_bad=False)
-        config.threat.threats("[0, 1]")
+        config.threat.threats(DatasetInfo("data", "classification", ("a", "b"), 1))
 
 
 @pytest.mark.slow

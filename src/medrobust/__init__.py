@@ -11,17 +11,39 @@ from typing import TYPE_CHECKING
 from medrobust._version import __version__
 
 if TYPE_CHECKING:
-    from medrobust.attacks import BIM, DIFGSM, FGSM, MIFGSM, PGD, SMIA, TOG, AttackResult, Stabilized, make_attack
+    from medrobust.attacks import (
+        ASMA,
+        BIM,
+        DAG,
+        DIFGSM,
+        FGSM,
+        MIFGSM,
+        PGD,
+        SMIA,
+        TOG,
+        AttackResult,
+        CosPGD,
+        EmptyMask,
+        MaskFile,
+        SegPGD,
+        ShiftedMask,
+        Stabilized,
+        Towards,
+        make_attack,
+    )
     from medrobust.data import DataOptions, Dataset, DatasetInfo, InMemoryDataset, Sample, open_dataset, pad_boxes
     from medrobust.errors import InputError, MedrobustError
-    from medrobust.models import load_model, load_weights
+    from medrobust.models import OverSlices, SlidingWindow, load_model, load_weights
+    from medrobust.region import Region
     from medrobust.run import Run, evaluate, load_run
     from medrobust.tasks import Classification, Detection, Segmentation, Task
     from medrobust.threat import Threat
     from medrobust.victim import Victim
 
 __all__ = [
+    "ASMA",
     "BIM",
+    "DAG",
     "DIFGSM",
     "FGSM",
     "MIFGSM",
@@ -30,19 +52,28 @@ __all__ = [
     "TOG",
     "AttackResult",
     "Classification",
+    "CosPGD",
     "DataOptions",
     "Dataset",
     "DatasetInfo",
     "Detection",
+    "EmptyMask",
     "InMemoryDataset",
     "InputError",
+    "MaskFile",
     "MedrobustError",
+    "OverSlices",
+    "Region",
     "Run",
     "Sample",
+    "SegPGD",
     "Segmentation",
+    "ShiftedMask",
+    "SlidingWindow",
     "Stabilized",
     "Task",
     "Threat",
+    "Towards",
     "Victim",
     "__version__",
     "evaluate",
@@ -55,10 +86,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attacks": ("BIM", "DIFGSM", "FGSM", "MIFGSM", "PGD", "SMIA", "TOG", "AttackResult", "Stabilized", "make_attack"),
+    "attacks": (
+        "ASMA",
+        "BIM",
+        "DAG",
+        "DIFGSM",
+        "FGSM",
+        "MIFGSM",
+        "PGD",
+        "SMIA",
+        "TOG",
+        "AttackResult",
+        "CosPGD",
+        "EmptyMask",
+        "MaskFile",
+        "SegPGD",
+        "ShiftedMask",
+        "Stabilized",
+        "Towards",
+        "make_attack",
+    ),
     "data": ("DataOptions", "Dataset", "DatasetInfo", "InMemoryDataset", "Sample", "open_dataset", "pad_boxes"),
     "errors": ("InputError", "MedrobustError"),
-    "models": ("load_model", "load_weights"),
+    "models": ("OverSlices", "SlidingWindow", "load_model", "load_weights"),
+    "region": ("Region",),
     "run": ("Run", "evaluate", "load_run"),
     "tasks": ("Classification", "Detection", "Segmentation", "Task"),
     "threat": ("Threat",),

@@ -11,14 +11,17 @@ from typing import Any
 import pydantic
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import nn
 
 from medrobust.attacks import Attack, make_attack
 from medrobust.budget import Budget
 from medrobust.data import DataOptions, Dataset, DatasetInfo, open_dataset
+from medrobust.data.class_names import class_indices
 from medrobust.errors import InputError, MedrobustWarning, unknown
 from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
-from medrobust.models import load_model
+from medrobust.models import OverSlices, SlidingWindow, load_model
+from medrobust.region import Region
 from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.threat import Norm, Threat
@@ -66,6 +69,27 @@ class ModelConfig(_Section):
     std: list[float] | float | None = None
     bounds: tuple[float, float] | None = None
     success_dice: float | None = None
+    surface_tolerance: float = 2.0
+    lesion_classes: list[str | int] = []
+    window: list[int] | None = None
+    overlap: float = 0.25
+    over_slices: int | str | None = None
+
+    @model_validator(mode="after")
+    def _one_wrapper(self) -> ModelConfig:
+        if self.window is not None and self.over_slices is not None:
+            raise ValueError("window and over_slices cannot both be given: the first is for a model of volumes")
+        return self
+
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model, to be run window by window or slice by slice if that is configured.
+
+        Raises:
+            InputError: an option has no such value.
+        """
+        if self.window is not None:
+            return SlidingWindow(model, self.window, self.overlap)
+        return model if self.over_slices is None else OverSlices(model, self.over_slices)
 
 
 class ThreatConfig(_Section):
@@ -74,6 +98,17 @@ class ThreatConfig(_Section):
     norm: Norm = "linf"
     eps: list[str | float] = Field(default=["1/255", "2/255", "4/255", "8/255"], min_length=1)
     quantum: str | float | None = None
+    inside: list[str | int] | str | int | None = None
+    outside: list[str | int] | str | int | None = None
+    margin: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_region(self) -> ThreatConfig:
+        if self.inside is not None and self.outside is not None:
+            raise ValueError("inside and outside cannot both be given")
+        if self.margin and self.inside is None and self.outside is None:
+            raise ValueError("margin extends the classes of inside or outside: give one of them")
+        return self
 
     @field_validator("eps", mode="before")
     @classmethod
@@ -87,10 +122,25 @@ class ThreatConfig(_Section):
             Budget.parse(eps)
         return value
 
-    def threats(self, unit: str) -> list[Threat]:
-        """One threat per eps, for data of that unit."""
+    def threats(self, info: DatasetInfo) -> list[Threat]:
+        """One threat per eps, for these data.
+
+        Raises:
+            InputError: eps has another unit than the data, or the data have no such class.
+        """
+        unit, region = info.unit, self._region(info)
         quantum = None if self.quantum is None else Budget.parse(self.quantum).in_unit(unit)
-        return [Threat(Budget.parse(eps).in_unit(unit), self.norm, quantum=quantum) for eps in self.eps]
+        budgets = [Budget.parse(eps).in_unit(unit) for eps in self.eps]
+        return [Threat(eps, self.norm, quantum=quantum, region=region) for eps in budgets]
+
+    def _region(self, info: DatasetInfo) -> Region | None:
+        wanted = self.inside if self.outside is None else self.outside
+        if wanted is None:
+            return None
+        if info.task not in ("segmentation", "detection"):
+            raise InputError(f"threat.inside and threat.outside need masks or boxes; {info.name!r} is for {info.task}")
+        classes = class_indices(wanted, info.classes)
+        return Region(classes, outside=self.outside is not None, margin=self.margin)
 
 
 class RunConfig(_Section):
@@ -217,7 +267,7 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
             part.victim,
             part.dataset,
             attacks,
-            config.threat.threats(part.dataset.info.unit),
+            config.threat.threats(part.dataset.info),
             seed=config.seed,
             batch_size=config.batch_size,
             gallery=config.gallery,
@@ -250,7 +300,7 @@ def export_config(
     parts = list(build_parts(config))
     for part in parts:
         skipped: list[Skipped] = []
-        (threat,) = config.threat.threats(part.dataset.info.unit)
+        (threat,) = config.threat.threats(part.dataset.info)
         place = folder if len(parts) == 1 else folder / part.dataset.info.name
         with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
             rows = export_adversarial(
@@ -268,13 +318,30 @@ def export_config(
         yield place, rows, skipped
 
 
-def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
-    """The task that reads the outputs of a model for these data."""
+def task_for(
+    info: DatasetInfo,
+    success_dice: float = SUCCESS_DICE,
+    surface_tolerance: float = 2.0,
+    lesion_classes: Sequence[str | int] = (),
+) -> Task:
+    """The task that reads the outputs of a model for these data; the options are segmentation's.
+
+    Raises:
+        InputError: an option has no such value.
+    """
     classes = len(info.classes)
     if info.task == "detection":
         return Detection(classes)
     if info.task == "segmentation":
-        return Segmentation(classes, success_dice=success_dice, ignore_index=info.ignore_index)
+        return Segmentation(
+            classes,
+            success_dice=success_dice,
+            ignore_index=info.ignore_index,
+            surface_tolerance=surface_tolerance,
+            lesion_classes=class_indices(lesion_classes, info.classes),
+        )
+    if lesion_classes:
+        raise InputError(f"model.lesion_classes are for masks; {info.name!r} is for {info.task}")
     return Classification(
         classes,
         multilabel=info.task == "multilabel",
@@ -285,15 +352,17 @@ def task_for(info: DatasetInfo, success_dice: float = SUCCESS_DICE) -> Task:
 
 def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     device = _device(config.device)  # before a model is trained in vain
+    settings = config.model
+    if settings.over_slices is not None and info.spatial_dims != 3:
+        raise InputError(f"model.over_slices is for volumes; the images of {info.name!r} have no third axis")
     model = load_model(
         source,
         outputs=config.model.outputs or len(info.classes),
         channels=info.channels,
         task=info.task,
         weights=config.model.weights,
-        spatial_dims=info.spatial_dims,
+        spatial_dims=info.spatial_dims if settings.over_slices is None else 2,
     )
-    settings = config.model
     if settings.weights is None and source.partition(":")[0] in UNTRAINED:
         warnings.warn(
             f"{source} without --weights is untrained: its figures say nothing",
@@ -302,8 +371,8 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
         )
     bounds = info.bounds if settings.bounds is None else settings.bounds
     usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
-    task = task_for(info, settings.success_dice or usual_dice)
-    model.to(device)
+    task = task_for(info, settings.success_dice or usual_dice, settings.surface_tolerance, settings.lesion_classes)
+    model = settings.wrapped(model).to(device)
     library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
     return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
 

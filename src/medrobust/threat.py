@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medrobust.checks import not_negative, one_of, positive
 from medrobust.errors import InputError
+from medrobust.region import Region
 
 Norm = Literal["linf", "l2"]
 Origin = Literal["bound", "clean"]
@@ -33,6 +34,8 @@ class Threat:
             integer HU. Clean images must lie on it.
         origin: where the grid is counted from: "bound", the lower bound, or "clean", each image's own values, whole
             steps apart (those of a file whose intercept is no whole number of steps from the bound).
+        region: where the change may be by each image's own truth: inside an organ, outside a lesion. An attack looks
+            it up by `for_truth`. With a mask too, both must allow a change.
 
     All tensors are `(B, C, *spatial)`; bounds come from the victim.
 
@@ -45,6 +48,7 @@ class Threat:
     mask: Tensor | None = None
     quantum: float | None = None
     origin: Origin = "bound"
+    region: Region | None = None
 
     def __post_init__(self) -> None:
         not_negative("eps", self.eps)
@@ -58,8 +62,32 @@ class Threat:
                     f"eps {self.eps:g} is smaller than one step {self.quantum:g} of the grid: nothing can change"
                 )
 
+    def for_truth(self, truth: Tensor, images: Tensor, classes: int | None = None) -> Threat:
+        """The threat of these images `(B, C, *spatial)`, its region made part of its mask.
+
+        Args:
+            truth: their true answer (not a target); see `Region.mask`.
+            images: the clean images.
+            classes: how many the task has, to tell a region of another class.
+
+        Raises:
+            InputError: there is a region, and the truth has neither masks nor boxes, or not its classes.
+        """
+        if self.region is None:
+            return self
+        free = self.region.mask(truth, images, classes)
+        if self.mask is not None:
+            free = free & (self.mask.to(images.device) != 0)
+        return replace(self, mask=free, region=None)
+
     def around(self, clean: Tensor, bounds: Bounds) -> Ball:
-        """The allowed images around the clean ones, ready to project on at every step."""
+        """The allowed images around the clean ones, ready to project on at every step.
+
+        Raises:
+            InputError: the region is not looked up yet.
+        """
+        if self.region is not None:
+            raise InputError("where a region allows a change depends on the truth: call threat.for_truth first")
         if self.norm == "linf":
             low, high = (clean - self.eps).clamp_min(bounds[0]), (clean + self.eps).clamp_max(bounds[1])
             if self.mask is not None:

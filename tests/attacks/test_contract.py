@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attacks import ATTACKS, SMIA, IterativeAttack, make_attack
+from medrobust.attacks import ATTACKS, DAG, SMIA, CosPGD, IterativeAttack, make_attack
 from medrobust.errors import InputError
 from medrobust.tasks import Classification, Segmentation, Task
 from medrobust.threat import Threat
@@ -30,10 +30,13 @@ def _attacks() -> dict[str, IterativeAttack]:
         "smia perturbation once fooled": SMIA(steps=STEPS, smooth="perturbation", stabilize="once_fooled"),
         "smia momentum traced": SMIA(steps=STEPS, momentum=0.9, random_start=True, trace=True),
         "smia mse targeted": SMIA(steps=STEPS, divergence="mse", targeted=True),
+        "dag stabilized": DAG(steps=STEPS, a2=0.3),
+        "cospgd targeted": CosPGD(steps=STEPS, targeted=True),
     }
 
 
 ATTACKS_UNDER_TEST = _attacks()
+DENSE = {name for name in ATTACKS_UNDER_TEST if name.split()[0] in ("segpgd", "cospgd", "dag", "asma")}
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,30 @@ def build(case: Case) -> tuple[Victim, Tensor, Tensor]:
     return Victim(model, case.task, case.bounds), images, truth
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES.keys())
-def case(request) -> Case:
-    return request.param
+def fits(attack: str, case: str) -> bool:
+    """Attacks on every pixel run where there is an answer at every pixel."""
+    return attack not in DENSE or CASES[case].task.dense
 
 
-@pytest.fixture(params=ATTACKS_UNDER_TEST.values(), ids=ATTACKS_UNDER_TEST.keys())
-def attack(request) -> IterativeAttack:
-    return request.param
+PAIRS = [(attack, case) for case in CASES for attack in ATTACKS_UNDER_TEST if fits(attack, case)]
+
+
+def pytest_generate_tests(metafunc):
+    names = set(metafunc.fixturenames)
+    if {"attack", "case"} <= names:
+        pairs = [(ATTACKS_UNDER_TEST[attack], CASES[case]) for attack, case in PAIRS]
+        metafunc.parametrize("attack, case", pairs, ids=[f"{case}-{attack}" for attack, case in PAIRS])
+    elif "attack" in names:  # on a classifier
+        chosen = {name: attack for name, attack in ATTACKS_UNDER_TEST.items() if name not in DENSE}
+        metafunc.parametrize("attack", chosen.values(), ids=chosen.keys())
+    elif "dense_attack" in names:
+        metafunc.parametrize("dense_attack", [ATTACKS_UNDER_TEST[name] for name in sorted(DENSE)], ids=sorted(DENSE))
+
+
+def test_attacks_on_pixels_refuse_a_task_without(dense_attack):
+    victim, images, truth = build(CASES["1 channel"])
+    with pytest.raises(InputError, match=r"needs an answer at every pixel .* got classification"):
+        dense_attack(victim, images, truth, Threat(eps=0.03))
 
 
 def state(model: nn.Module) -> dict[str, object]:

@@ -404,7 +404,22 @@ def test_every_commented_line_of_the_template_is_a_field(medrobust, tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("attacks", ["fgsm", "bim", "pgd", "mi", "smia", "arXiv:2103.05232", "through_target"]),
+        (
+            "attacks",
+            [
+                "fgsm",
+                "bim",
+                "pgd",
+                "mi",
+                "smia",
+                "segpgd",
+                "cospgd",
+                "dag",
+                "asma",
+                "arXiv:2103.05232",
+                "through_target",
+            ],
+        ),
         ("formats", ["medmnist", "csv_table", "image_folder", "image_masks"]),
         ("models", ["timm", "torchvision", "smp", "python"]),
         ("doctor", ["torch", "device", "SMIA with a2=0 equals BIM", "bit for bit"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 import torch
@@ -81,6 +83,7 @@ def test_info_tells_what_was_done(run, trained):
         "unit": "[0, 1]",
         "masked": False,
         "quantum": None,
+        "region": None,
     }
     assert part.size == part.evaluated == 16
     assert len(part.weights_sha256) == len(part.data_sha256) == 64
@@ -129,6 +132,44 @@ def test_segmentation_rows_and_gallery():
     assert [image.index for image in run.gallery] == [0, 2]
     assert torch.equal(run.gallery[1].truth, truth[2])
     assert run.gallery[1].attacks[0].after.shape == (16, 12)
+
+
+def test_masks_are_measured_in_millimetres_where_the_spacing_is_known():
+    images, truth = torch.rand(2, 1, 12, 14), torch.zeros(2, 12, 14, dtype=torch.int64)
+    truth[:, 3:7, 4:9] = 1
+    data = dataset_of(images, truth, classes=("background", "a"), task="segmentation")
+    samples = [replace(sample, spacing=spacing) for sample, spacing in zip(data, [(2.0, 0.5), None], strict=True)]
+    data = InMemoryDataset(data.info, samples)
+    victim = mr.Victim(nn.Conv2d(1, 2, 3, padding=1), mr.Segmentation(2, lesion_classes=(1,), surface_tolerance=1.0))
+    run = mr.evaluate(victim, data, {"pgd": mr.PGD(steps=2)}, [mr.Threat(eps=0.1)])
+    expected = victim.task.image_metrics(victim(images), truth, [(2.0, 0.5), None])
+    for name in ("hd95", "surface_dice", "missed_volume"):
+        found = run.records[f"{name}_before"].to_list()
+        assert found == pytest.approx(expected[name].tolist(), nan_ok=True), name
+        assert run.records[f"{name}_by_class_after"].list.len().to_list() == [1, 1]
+    assert run.records["hd95_before"].is_nan().to_list() == [False, True]
+    assert run.records["volume_unit"].to_list() == ["mm²", "pixels"]
+    assert run.records["lesion_volumes"].to_list() == [[20.0], [20.0]]
+    answer = victim.task.predict(victim(images))
+    share = [(answer[k][truth[k] == 1] == 1).double().mean().item() for k in range(2)]
+    assert run.records["lesion_covered_before"].to_list() == [[pytest.approx(one)] for one in share]
+    named = run.summary.filter(attack="clean")["metric"].to_list()
+    assert {"hd95", "surface dice", "missed volume (mm²)", "missed volume (pixels)"} <= set(named)
+
+
+def test_an_attack_measures_no_border(monkeypatch):
+    """What takes its time is measured on the clean image and on the one handed in, not at every candidate."""
+    from medrobust.tasks import segmentation
+
+    calls = []
+    real = segmentation.surface_metrics
+    monkeypatch.setattr(segmentation, "surface_metrics", lambda *a: calls.append(1) or real(*a))
+    images, truth = torch.rand(2, 1, 12, 14), torch.ones(2, 12, 14, dtype=torch.int64)
+    data = dataset_of(images, truth, classes=("background", "a"), task="segmentation")
+    victim = mr.Victim(nn.Conv2d(1, 2, 3, padding=1), mr.Segmentation(2))
+    attacks = {"pgd": mr.PGD(steps=4, keep="best", restarts=2), "erase": mr.Towards(mr.ASMA(steps=4), mr.EmptyMask())}
+    mr.evaluate(victim, data, attacks, [mr.Threat(eps=0.1)])
+    assert len(calls) == 1 + len(attacks)
 
 
 class Unreadable(InMemoryDataset):

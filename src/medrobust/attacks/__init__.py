@@ -7,6 +7,7 @@ from inspect import signature
 from typing import NamedTuple
 
 from medrobust.attacks.attack import Attack
+from medrobust.attacks.dense import ASMA, DAG, CosPGD, SegPGD
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
@@ -15,13 +16,16 @@ from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
+from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, Towards, make_target
 from medrobust.attacks.tog import TOG, DetectionGoal
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 
 __all__ = [
+    "ASMA",
     "ATTACKS",
     "BIM",
+    "DAG",
     "DIFGSM",
     "FGSM",
     "MIFGSM",
@@ -30,12 +34,18 @@ __all__ = [
     "TOG",
     "Attack",
     "AttackResult",
+    "CosPGD",
     "DetectionGoal",
+    "EmptyMask",
     "GaussianSmoothing",
     "IterativeAttack",
     "ListResult",
+    "MaskFile",
+    "SegPGD",
+    "ShiftedMask",
     "Stabilized",
     "TaskLoss",
+    "Towards",
     "Trajectory",
     "make_attack",
 ]
@@ -65,6 +75,12 @@ ATTACKS: dict[str, CatalogueEntry] = {
         "arXiv:2004.04320",
         ("detection",),
     ),
+    "segpgd": CatalogueEntry(SegPGD, "right pixels first, then all (SegPGD)", "arXiv:2207.12391", ("segmentation",)),
+    "cospgd": CatalogueEntry(
+        CosPGD, "pixels by their agreement with the truth (CosPGD)", "arXiv:2302.02213", ("segmentation",)
+    ),
+    "dag": CatalogueEntry(DAG, "logits of the pixels still right (DAG)", "arXiv:1703.08603", ("segmentation",)),
+    "asma": CatalogueEntry(ASMA, "to a chosen mask, by adaptive steps (ASMA)", "arXiv:1907.13124", ("segmentation",)),
 }
 
 
@@ -76,6 +92,8 @@ def option_names(name: str) -> list[str]:
 def make_attack(name: str, options: Mapping[str, object] | None = None) -> Attack:
     """An attack from its catalogue name and options, as a configuration file gives them.
 
+    The option "target" is no attack's own: it makes the attack go `Towards` a mask, see `make_target`.
+
     Raises:
         InputError: no such attack, no such option of it, or an option has no such value.
     """
@@ -84,9 +102,14 @@ def make_attack(name: str, options: Mapping[str, object] | None = None) -> Attac
     kind = ATTACKS[name].attack
     known = option_names(name)
     for option in options or {}:
-        if option not in known:
+        if option not in known and option != "target":
             raise unknown(f"option of attack {name}", option, known)
+    given = dict(options or {})
+    target = given.pop("target", None)
+    if target is not None:
+        given["targeted"] = True
     try:
-        return kind(**(options or {}))
+        attack = kind(**given)
+        return attack if target is None else Towards(attack, make_target(target))
     except InputError as error:
         raise InputError(f"attack {name}: {error}") from error

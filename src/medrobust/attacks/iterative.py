@@ -8,6 +8,7 @@ from typing import Literal, get_args, overload
 
 from torch import Tensor
 
+from medrobust.attacks.directions import Direction, steepest
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
@@ -75,6 +76,10 @@ class IterativeAttack:
         """What is done to the gradient before a step, in order."""
         return (Momentum(self.momentum),) if self.momentum else ()
 
+    def direction(self) -> Direction:
+        """Which way a step goes."""
+        return steepest
+
     def smoothing(self) -> GaussianSmoothing:
         """The smoothing under which a trajectory watches the prediction."""
         return GaussianSmoothing()
@@ -138,6 +143,7 @@ class IterativeAttack:
             objective=self.objective(),
             inputs=self.input_part(),
             gradients=self.gradient_parts(),
+            direction=self.direction(),
             targeted=self.targeted,
             random_start=self.random_start,
             restarts=self.restarts,

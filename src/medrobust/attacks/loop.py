@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medrobust.attacks.directions import Direction, Situation, steepest
 from medrobust.attacks.gradients import GradientPart
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
@@ -33,6 +34,7 @@ class Plan:
     objective: Objective
     inputs: InputPart | None = None
     gradients: tuple[GradientPart, ...] = ()
+    direction: Direction = steepest
     targeted: bool = False
     random_start: bool = False
     restarts: int = 1
@@ -121,6 +123,7 @@ def run_plan(
         truth = truth.detach().to(clean.device).clone()
         if not len(images):
             return _nothing(clean.to(images.dtype))
+        threat = threat.for_truth(truth, clean, victim.task.classes)
         ball, noise = threat.around(clean, victim.bounds), _directions(clean, seed, ids)
         with victim.evaluating():
             objective = plan.objective.begin(victim, clean, truth)
@@ -186,7 +189,7 @@ def _climb(
             stuck += lost
             for part in parts:
                 gradient = part(gradient)
-            direction = threat.steepest(gradient)
+            direction = plan.direction(gradient, Situation(threat, victim.task, iterate, terms.outputs))
             # the iterate before last is nobody's any more
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
             job.ball.project_(moved)

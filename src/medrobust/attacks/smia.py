@@ -10,13 +10,65 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from medrobust.attacks.iterative import IterativeAttack
+from medrobust.attacks.objectives import OutputObjective, TaskLoss
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Smooth, Stabilize, Stabilized, Variant
 from medrobust.tasks import Divergence
 
 
 @dataclass(frozen=True, kw_only=True)
-class SMIA(IterativeAttack):
+class StabilizedAttack(IterativeAttack):
+    """Base of the attacks that can take SMIA's stabilization term beside their own deviation; see `Stabilized`.
+
+    Args:
+        a1, a2: weights of the two terms; `a2=0` leaves the deviation alone and computes no second branch.
+        kernel_size, sigma: of the Gaussian S, in pixels (voxels).
+        smooth, divergence, through_target, stabilize, variant: see `Stabilized`.
+    """
+
+    a1: float = 1.0
+    a2: float = 0.0
+    kernel_size: int = 3
+    sigma: float = 1.0
+    smooth: Smooth = "input"
+    divergence: Divergence = "kl"
+    through_target: bool = True
+    variant: Variant = "paper"
+    stabilize: Stabilize = "always"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.objective()  # checks the options, and warns: once, here
+
+    def inner(self) -> OutputObjective:
+        """The deviation term."""
+        return TaskLoss()
+
+    def objective(self) -> Stabilized:
+        """J, as configured."""
+        return self._objective
+
+    @cached_property
+    def _objective(self) -> Stabilized:
+        return Stabilized(
+            inner=self.inner(),
+            a1=self.a1,
+            a2=self.a2,
+            smoothing=self.smoothing(),
+            smooth=self.smooth,
+            divergence=self.divergence,
+            through_target=self.through_target,
+            variant=self.variant,
+            stabilize=self.stabilize,
+        )
+
+    def smoothing(self) -> GaussianSmoothing:
+        """The Gaussian S."""
+        return GaussianSmoothing(self.kernel_size, self.sigma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SMIA(StabilizedAttack):
     """Ascends J(x') = a1 · L(f(x'), y) − a2 · D( f(x') ; f(S(x')) ) by x' ← Π(x' + step_size · sign ∇J).
 
     L, the *loss deviation*, is the task's loss against the truth; D, the *loss stabilization*, is how far the
@@ -35,37 +87,4 @@ class SMIA(IterativeAttack):
     bounds always hold, and the kernel is centred and depthwise.
     """
 
-    a1: float = 1.0
     a2: float = 1.0
-    kernel_size: int = 3
-    sigma: float = 1.0
-    smooth: Smooth = "input"
-    divergence: Divergence = "kl"
-    through_target: bool = True
-    variant: Variant = "paper"
-    stabilize: Stabilize = "always"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.objective()  # checks the options, and warns: once, here
-
-    def objective(self) -> Stabilized:
-        """J, as configured."""
-        return self._objective
-
-    @cached_property
-    def _objective(self) -> Stabilized:
-        return Stabilized(
-            a1=self.a1,
-            a2=self.a2,
-            smoothing=self.smoothing(),
-            smooth=self.smooth,
-            divergence=self.divergence,
-            through_target=self.through_target,
-            variant=self.variant,
-            stabilize=self.stabilize,
-        )
-
-    def smoothing(self) -> GaussianSmoothing:
-        """The Gaussian S."""
-        return GaussianSmoothing(self.kernel_size, self.sigma)

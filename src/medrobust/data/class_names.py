@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from medrobust.errors import InputError
+from collections.abc import Sequence
+
+from medrobust.errors import InputError, unknown
 
 # International Clinical Diabetic Retinopathy scale (Wilkinson et al., Ophthalmology 110, 2003): the grades of
 # APTOS 2019 and, by way of DeepDRiD, of RetinaMNIST.
@@ -152,3 +154,23 @@ def order_classes(found: tuple[str, ...], wanted: int | tuple[str, ...] | None, 
             "leave classes out, or name them all"
         )
     return found
+
+
+def class_indices(wanted: Sequence[str | int] | str | int, classes: Sequence[str]) -> tuple[int, ...]:
+    """The indices of classes that are given by name or by index.
+
+    Raises:
+        InputError: there is no such class; the message gives the nearest name.
+    """
+    listed = [wanted] if isinstance(wanted, str | int) else list(wanted)
+    found = []
+    for one in listed:
+        if isinstance(one, str):
+            if one not in classes:
+                raise unknown("class", one, classes)
+            found.append(list(classes).index(one))
+        elif not 0 <= one < len(classes):
+            raise InputError(f"unknown class {one}: the data have {len(classes)}, from 0 to {len(classes) - 1}")
+        else:
+            found.append(one)
+    return tuple(found)

@@ -11,6 +11,7 @@ from torch import Tensor
 from medrobust.data import BadSampleError, Dataset, Sample, stack
 from medrobust.errors import InputError
 from medrobust.evaluation.records import Skipped
+from medrobust.tasks.surface import Spacing
 from medrobust.victim import Victim
 
 
@@ -27,6 +28,11 @@ class Batch:
     def ids(self) -> list[str]:
         """The samples' ids."""
         return [sample.id for sample in self.samples]
+
+    @property
+    def spacing(self) -> list[Spacing]:
+        """Millimetres between the pixels of each image, None where unknown."""
+        return [sample.spacing for sample in self.samples]
 
     @property
     def volumes(self) -> bool:

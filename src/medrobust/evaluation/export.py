@@ -103,9 +103,9 @@ def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: lis
         "file": list(names),
         "clean_file": [f"{CLEAN}/{name}" for name in names],
     }
-    columns |= victim.task.record_truth(batch.truth)
-    columns |= answers(victim.task, victim(clean), batch.truth, "before")
-    columns |= answers(victim.task, victim(saved), batch.truth, "after")
+    columns |= victim.task.record_truth(batch.truth, batch.spacing)
+    columns |= answers(victim.task, victim(clean), batch, "before")
+    columns |= answers(victim.task, victim(saved), batch, "after")
     columns |= {name: values.tolist() for name, values in image_quality(clean, saved, victim.bounds).items()}
     return as_rows({name: [_cell(value) for value in values] for name, values in columns.items()})
 

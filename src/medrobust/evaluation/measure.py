@@ -169,7 +169,7 @@ def _attack_batch(
 ) -> list[Row]:
     collector.add_clean(batch, outputs)
     identities = _identities(batch, victim.task)
-    looks = [_Look(part, victim, None, {**identities, **_answers(victim, outputs, batch, "before")})]
+    looks = [_Look(part, victim, None, {**identities, **answers(victim.task, outputs, batch, "before")})]
     looks += [_look(check, part, victim, batch, identities) for check in campaign.afterchecks]
     rows: list[Row] = []
     for label, attack in campaign.attacks.items():
@@ -207,10 +207,10 @@ class _Look:
     def after(self, batch: Batch, result: AttackResult) -> Columns:
         """The columns of the attacked images."""
         if self.check is None:
-            return _answers(self.victim, result.outputs, batch, "after")
+            return answers(self.victim.task, result.outputs, batch, "after")
         with torch.no_grad(), model_errors_told(batch):
             outputs = self.victim(self.check.change(result.adversarial, self.victim.bounds))
-        columns = _answers(self.victim, outputs, batch, "after")
+        columns = answers(self.victim.task, outputs, batch, "after")
         return {**columns, "success": [not right for right in columns["right_after"]]}
 
 
@@ -221,12 +221,8 @@ def _look(check: Aftercheck, part: str, victim: Victim, batch: Batch, identities
         outputs = other(check.change(batch.images, other.bounds))
     other.task.check_outputs(outputs, batch.truth)
     check_finite(outputs, batch.ids, f"clean ({check.name})")
-    known = {**identities, **_answers(other, outputs, batch, "before")}
+    known = {**identities, **answers(other.task, outputs, batch, "before")}
     return _Look(aftercheck_part(part, check), other, check, known)
-
-
-def _answers(victim: Victim, outputs: Any, batch: Batch, when: str) -> Columns:
-    return answers(victim.task, outputs, batch.truth, when)
 
 
 @torch.no_grad()
@@ -247,17 +243,23 @@ def _identities(batch: Batch, task: Task) -> Columns:
         "id": list(batch.ids),
         "patient": [None if patient is None else hash_patient(patient) for patient in patients],
     }
-    return columns | task.record_truth(batch.truth)
+    return columns | task.record_truth(batch.truth, batch.spacing)
 
 
 @torch.no_grad()
-def answers(task: Task, outputs: Any, truth: Tensor, when: str) -> Columns:
+def answers(task: Task, outputs: Any, batch: Batch, when: str) -> Columns:
     """The columns that exist before and after an attack (`when`), as one list per column."""
+    truth = batch.truth
     columns: Columns = {
         f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
         f"loss_{when}": task.loss(outputs, truth).tolist(),
     }
-    columns |= {f"{name}_{when}": values.tolist() for name, values in task.image_metrics(outputs, truth).items()}
+    metrics = task.image_metrics(outputs, truth, batch.spacing)
+    columns |= {f"{name}_{when}": values.tolist() for name, values in metrics.items()}
+    lesions = task.lesions(outputs, truth, batch.spacing)
+    if lesions is not None:
+        columns["lesion_volumes"] = [[lesion.volume for lesion in image] for image in lesions]
+        columns[f"lesion_covered_{when}"] = [[lesion.covered for lesion in image] for image in lesions]
     return columns | {f"{name}_{when}": values for name, values in task.record_answers(outputs).items()}
 
 

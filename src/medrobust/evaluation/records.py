@@ -46,6 +46,22 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "dice_by_class_after": pl.List(pl.Float64),
     "iou_by_class_before": pl.List(pl.Float64),
     "iou_by_class_after": pl.List(pl.Float64),
+    "hd95_before": pl.Float64,  # mm; NaN where the spacing is unknown
+    "hd95_after": pl.Float64,
+    "hd95_by_class_before": pl.List(pl.Float64),
+    "hd95_by_class_after": pl.List(pl.Float64),
+    "surface_dice_before": pl.Float64,  # at the task's tolerance; NaN where the spacing is unknown
+    "surface_dice_after": pl.Float64,
+    "surface_dice_by_class_before": pl.List(pl.Float64),
+    "surface_dice_by_class_after": pl.List(pl.Float64),
+    "volume_unit": pl.String,  # of the volumes in this row: ml, mm², voxels or pixels
+    "missed_volume_before": pl.Float64,  # of the true masks, all classes together
+    "missed_volume_after": pl.Float64,
+    "missed_volume_by_class_before": pl.List(pl.Float64),
+    "missed_volume_by_class_after": pl.List(pl.Float64),
+    "lesion_volumes": pl.List(pl.Float64),  # one per connected part of the task's lesion classes
+    "lesion_covered_before": pl.List(pl.Float64),  # share of each that the answer covers
+    "lesion_covered_after": pl.List(pl.Float64),
     "truth_boxes": pl.List(pl.List(pl.Float32)),  # x1, y1, x2, y2 in pixels, one a class of truth; null for other tasks
     "boxes_before": pl.List(pl.List(pl.Float32)),  # likewise, one a prediction
     "boxes_after": pl.List(pl.List(pl.Float32)),

@@ -14,9 +14,18 @@ from medrobust.models.libraries import smp_model, timm_model, torchvision_model
 from medrobust.models.randomness import seeded
 from medrobust.models.requirements import Requirements
 from medrobust.models.user_code import user_model
+from medrobust.models.volumes import OverSlices, SlidingWindow
 from medrobust.models.weights import load_weights, weights_fingerprint
 
-__all__ = ["MODELS", "load_embedded_model", "load_model", "load_weights", "weights_fingerprint"]
+__all__ = [
+    "MODELS",
+    "OverSlices",
+    "SlidingWindow",
+    "load_embedded_model",
+    "load_model",
+    "load_weights",
+    "weights_fingerprint",
+]
 
 MODELS = {
     "embedded": "embedded:tissue, embedded:level: small networks for the brain slices, trained at first use",

@@ -31,6 +31,8 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.table import PartTable, part_table, worst_of
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks, summarise
+from medrobust.statistics.conditions import images_of
+from medrobust.statistics.masks import size_cuts
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Section:
     comparisons: list[Comparison]
     gallery: list[Entry]
     shown_as: list[str]
+    lesion_sizes: tuple[float, float, str] | None = None
 
 
 def write_report(
@@ -149,6 +152,7 @@ def _section(
         [_comparison(row, part) for frame in compared for row in frame.iter_rows(named=True)],
         gallery_entries(images, records, name, part),
         shown_as(images[0], part.dataset) if images else [],
+        size_cuts(images_of(records.filter(pl.col("part") == name))),
     )
 
 

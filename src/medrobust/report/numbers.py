@@ -14,6 +14,8 @@ _METRICS = {
     "F1": "image F1",
     "false positives": "false positives per image",
     "misses": "misses per image",
+    "hd95": "HD95 (mm)",
+    "surface dice": "surface Dice",
 }
 
 

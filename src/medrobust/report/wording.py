@@ -22,7 +22,8 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
 from medrobust.report.verdicts import verdict
-from medrobust.statistics import TASK_TRAITS, answer_metrics, judgement, main_metric
+from medrobust.statistics import TASK_TRAITS, answer_metrics, class_name, judgement, main_metric
+from medrobust.statistics.masks import HD95, LESIONS, MISSED, SURFACE_DICE
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -104,7 +105,8 @@ def interval_sentence(table: PartTable) -> str:
 
 def no_interval_sentence(table: PartTable, part: PartInfo, without: Collection[str] = ()) -> str | None:
     """What "[–]" means, where the table of results has one; `without` the metrics shown with no interval at all."""
-    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *class_metrics(table, part))
+    of_classes = (*class_metrics(table, part), *mask_metrics(table))
+    names = (*answer_metrics(part.task), f"drop of {main_metric(part.task)}", "success", *of_classes)
     shown = [name for name in names if name not in without]
     lacking = any(line[name].lacks_interval for line in [table.clean, *table.lines] for name in shown)
     if not lacking:
@@ -168,9 +170,20 @@ def threat_model(table: PartTable, part: PartInfo) -> list[str]:
         sentences.append(f"{'; '.join(norms)}.")
     if any(threat.get("masked") for threat in part.threats):
         sentences.append("A mask kept the change to a part of the image.")
+    sentences += dict.fromkeys(_region_sentence(region, part) for t in part.threats if (region := t.get("region")))
     if any(threat.get("quantum") for threat in part.threats):
         sentences.append("The changed images are rounded to values that a file can hold.")
     return sentences
+
+
+def _region_sentence(region: object, part: PartInfo) -> str:
+    """Which part of the image the truth left to the attacker: "Only pixels inside liver may change."."""
+    told = region if isinstance(region, dict) else {}
+    names = [plain(class_name(part.dataset, number), 40) for number in told.get("classes", ()) if type(number) is int]
+    margin = told.get("margin")
+    extended = f", extended by {counted(margin, 'pixel')} on all sides," if isinstance(margin, int) and margin else ""
+    side = "outside" if told.get("outside") else "inside"
+    return f"Only pixels {side} {listed(names, 'or')} of the image’s own truth{extended} may change."
 
 
 def _bounds(part: PartInfo) -> tuple[float, float]:
@@ -280,3 +293,35 @@ def legend(part: PartInfo) -> list[str]:
     if kind == "boxes":
         return ["box of the truth (solid)", f"detection that scores at least {judgement(part).score:g} (dashed)"]
     return []
+
+
+def mask_metrics(table: PartTable) -> list[str]:
+    """The metrics of borders, missed volume and lesions that a part has."""
+    return [
+        metric
+        for metric in table.clean.cells
+        if metric in (HD95, SURFACE_DICE) or metric.startswith((f"{MISSED} (", LESIONS))
+    ]
+
+
+def mask_caption(table: PartTable, part: PartInfo, cuts: tuple[float, float, str] | None) -> str:
+    """How to read the table of borders, missed volume and lesions; `cuts` as `size_cuts` gives them."""
+    metrics = mask_metrics(table)
+    told = ["Mean over the images, clean and in the worst case."]
+    if HD95 in metrics:
+        told.append(
+            "HD95: the 95th percentile of the distances between the borders of truth and answer, the higher the "
+            "worse; of a class that only one of them has, the image’s diagonal."
+        )
+    options = part.victim.get("task_options")
+    tolerance = as_float(options.get("surface_tolerance")) if isinstance(options, dict) else None
+    if SURFACE_DICE in metrics:
+        within = "" if tolerance is None else f" of {tolerance:g} mm"
+        told.append(f"Surface Dice: the share of both borders within a tolerance{within} of the other.")
+    if cuts is not None:
+        small, medium, unit = cuts
+        told.append(
+            "Lesions found: the share of all lesions of which at least half is covered, in thirds by size (small: up "
+            f"to {small:.3g} {unit}; medium: up to {medium:.3g} {unit})."
+        )
+    return " ".join(told)

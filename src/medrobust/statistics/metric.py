@@ -34,10 +34,16 @@ class Metric:
 
 
 def mean_metric(
-    name: str, values: NDArray[np.float64], codes: NDArray[np.int64], count: int, *, is_share: bool = False
+    name: str,
+    values: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    count: int,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    is_share: bool = False,
 ) -> Metric:
-    """The mean of one value an image, `(n,)`, over the images where it is finite."""
-    statistic: SumStatistic = mean(values, codes, count)
+    """The mean of one value an image, `(n,)`, over the images where it is finite, or Σ values / Σ weights."""
+    statistic: SumStatistic = mean(values, codes, count, weights)
     return Metric(name, number(statistic.value), np.isfinite(values), statistic, is_share)
 
 

@@ -25,6 +25,7 @@ from medrobust.evaluation.records import WORST_CASE, PartInfo
 from medrobust.statistics.auroc import Auroc, MacroAuroc
 from medrobust.statistics.conditions import Condition
 from medrobust.statistics.detection_metrics import detection_metrics, drop_of_precision
+from medrobust.statistics.masks import HD95, SURFACE_DICE, mask_figures
 from medrobust.statistics.metric import Metric, class_name, floats, mean_metric, number
 from medrobust.statistics.sums import mean, quadratic_kappa
 from medrobust.statistics.task_traits import TASK_TRAITS, answer_metrics
@@ -87,7 +88,10 @@ def _success(condition: Condition, part: PartInfo, codes: NDArray[np.int64], cou
 def _mask_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
     for name in answer_metrics(part.task):
         yield mean_metric(name, floats(condition.rows, f"{name}_{condition.when}"), codes, count)
-    yield from _dice_by_class(condition, part, codes, count)
+    for metric in ("dice", HD95, SURFACE_DICE):
+        yield from _by_class(metric, condition, part, codes, count)
+    for figure in mask_figures(condition.rows, condition.when):
+        yield mean_metric(figure.name, figure.values, codes, count, weights=figure.weights)
 
 
 def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
@@ -161,14 +165,17 @@ def _auroc(
     return Metric("AUROC", float(np.mean(values)), used, MacroAuroc(statistics))
 
 
-def _dice_by_class(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
-    by_class = _matrix(condition.rows, f"dice_by_class_{condition.when}")
-    if by_class is None:
+def _by_class(
+    metric: str, condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int
+) -> Iterator[Metric]:
+    """A metric class by class, "dice: <class>", where its column is filled."""
+    by_class = _matrix(condition.rows, f"{metric.replace(' ', '_')}_by_class_{condition.when}")
+    if by_class is None or not np.isfinite(by_class).any():
         return
-    # the first class is the background and has no Dice, except when every class is a mask of its own
+    # the first class is the background and has no mask, except when every class is a mask of its own
     first = max(len(part.dataset.classes) - by_class.shape[1], 0)
     for place in range(by_class.shape[1]):
-        name = f"dice: {class_name(part.dataset, first + place)}"
+        name = f"{metric}: {class_name(part.dataset, first + place)}"
         yield mean_metric(name, by_class[:, place], codes, count)
 
 

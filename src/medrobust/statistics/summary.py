@@ -39,37 +39,39 @@ def summarise(
 ) -> pl.DataFrame:
     """The metrics of a run with percentile intervals of the cluster bootstrap, as a long table.
 
-    Metrics: classification "accuracy" and "AUROC" (one against the rest, mean over the classes that occur),
-    ordinal "quadratic-weighted kappa" besides, multi-label "exact match", "label accuracy" and "AUROC" (mean
-    over labels), segmentation "dice", "iou" and "dice: <class>", detection "mAP", "mAP@.5" and "mAP: <class>",
+        Metrics: classification "accuracy" and "AUROC" (one against the rest, mean over the classes that occur),
+        ordinal "quadratic-weighted kappa" besides, multi-label "exact match", "label accuracy" and "AUROC" (mean
+        over labels), segmentation "dice", "iou" and "dice: <class>", and, where the records hold them, "hd95" and
+    "surface dice" (also ": <class>"), "missed volume (<unit>)" and the share of "lesions found: small", "medium" and
+    "large" (thirds by size; found is at least half covered); detection "mAP", "mAP@.5" and "mAP: <class>",
     which are of all images together, and the means of the images' "F1", "false positives" and "misses". Every
     attack and the "worst case" (see `conditions.py`) also has "drop of <main metric>", paired by image;
     "success", the share fooled among the images answered right before; and the means of "linf", "l2", "psnr"
     (over the images that changed: that of an unchanged one is infinite) and "ssim".
 
-    Patients are resampled with all their images, an image without a patient counting as one of its own;
-    images when no patient is known, or only one. All conditions of a part see the same resamples. A resample
-    in which a metric is undefined (a class is missing) is left out; there is no interval when that befalls
-    most of them, when there is but one cluster, or when the figure does not vary over the resamples. A share of
-    images that is 0 or 1 throughout has the exact binomial interval (the drop is one where all clean images are
-    answered right).
+        Patients are resampled with all their images, an image without a patient counting as one of its own;
+        images when no patient is known, or only one. All conditions of a part see the same resamples. A resample
+        in which a metric is undefined (a class is missing) is left out; there is no interval when that befalls
+        most of them, when there is but one cluster, or when the figure does not vary over the resamples. A share of
+        images that is 0 or 1 throughout has the exact binomial interval (the drop is one where all clean images are
+        answered right).
 
-    A multi-label image without a known label counts nowhere but in the means of the change; of the others, "label
-    accuracy" and "AUROC" leave the unknown labels out one by one.
+        A multi-label image without a known label counts nowhere but in the means of the change; of the others, "label
+        accuracy" and "AUROC" leave the unknown labels out one by one.
 
     Args:
-        records: rows as `medrobust.evaluation.records.SCHEMA`.
-        info: the run; only parts named there are summarised.
-        resamples: number of bootstrap resamples.
-        confidence: of the intervals, in (0, 1).
-        seed: of the resamples.
+            records: rows as `medrobust.evaluation.records.SCHEMA`.
+            info: the run; only parts named there are summarised.
+            resamples: number of bootstrap resamples.
+            confidence: of the intervals, in (0, 1).
+            seed: of the resamples.
 
     Returns:
-        One row per part, condition and metric; columns as `SUMMARY_SCHEMA`.
+            One row per part, condition and metric; columns as `SUMMARY_SCHEMA`.
 
     Raises:
-        InputError: if `resamples` or `confidence` is out of range, or an attack is labelled "clean" or
-            "worst case".
+            InputError: if `resamples` or `confidence` is out of range, or an attack is labelled "clean" or
+                "worst case".
     """
     check_resampling(resamples, confidence)
     for taken in (CLEAN, WORST_CASE):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medrobust.errors import InputError
+from medrobust.tasks.surface import Spacing
 from medrobust.tasks.task import IGNORED, Task, check_truth_range
 
 
@@ -94,7 +97,9 @@ class Classification(Task[Tensor]):
             wrong = wrong & (truth != self.ignore_index)
         return wrong.any(1)
 
-    def image_metrics(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    def image_metrics(
+        self, outputs: Tensor, truth: Tensor, spacing: Sequence[Spacing] | None = None
+    ) -> dict[str, Tensor]:
         """None: what is measured on one image is whether it is right, which the records hold anyway."""
         return {}
 

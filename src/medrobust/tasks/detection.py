@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
@@ -10,6 +12,7 @@ from medrobust.data.dataset import NO_BOX, pad_boxes
 from medrobust.detectors import Detections, DetectorOutputs, Places, detector_of
 from medrobust.errors import InputError
 from medrobust.tasks.placement import Placement
+from medrobust.tasks.surface import Spacing
 from medrobust.tasks.task import Task
 
 FOREGROUND = 0.05  # torchvision's detectors drop what scores less before anything else
@@ -91,7 +94,9 @@ class Detection(Task[DetectorOutputs]):
         """Is the F1 of the image below `success_f1`?"""
         return self.image_metrics(outputs, truth)["f1"] < self.success_f1
 
-    def image_metrics(self, outputs: DetectorOutputs, truth: Tensor) -> dict[str, Tensor]:
+    def image_metrics(
+        self, outputs: DetectorOutputs, truth: Tensor, spacing: Sequence[Spacing] | None = None
+    ) -> dict[str, Tensor]:
         """`f1`, `false_positives` and `misses` of each image, `(B,)`, at `score` and `iou`.
 
         Detections are matched best first, each with the object of its class that it overlaps most and that is still
@@ -112,7 +117,7 @@ class Detection(Task[DetectorOutputs]):
     def scores(self, outputs: DetectorOutputs) -> None:
         """None: the scores belong to the boxes, see `record_answers`."""
 
-    def record_truth(self, truth: Tensor) -> dict[str, list[object]]:
+    def record_truth(self, truth: Tensor, spacing: Sequence[Spacing]) -> dict[str, list[object]]:
         """`truth`, the classes, and `truth_boxes` of each image."""
         objects = [rows[rows[:, 4] != NO_BOX] for rows in truth]
         return {

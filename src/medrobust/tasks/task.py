@@ -8,15 +8,17 @@ has K classes at each pixel. Loss, divergences and the stability analysis are wr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from medrobust.errors import InputError
+from medrobust.tasks.lesions import Lesion
 from medrobust.tasks.outputs import Outputs
 from medrobust.tasks.placement import Placement
+from medrobust.tasks.surface import Spacing
 
 Divergence = Literal["kl", "ce", "hard", "mse"]
 IGNORED = -1
@@ -35,7 +37,7 @@ class Task(ABC, Generic[Outputs]):
 
     def run(self, model: nn.Module, inputs: Tensor) -> Outputs:
         """Call the model on preprocessed images `(B, C, *spatial)`; a mapping or object is opened up."""
-        return cast("Outputs", _tensor_of(model(inputs)))
+        return cast("Outputs", tensor_of(model(inputs)))
 
     @abstractmethod
     def log_probs(self, outputs: Outputs) -> Tensor:
@@ -54,8 +56,20 @@ class Task(ABC, Generic[Outputs]):
         """Bool `(B,)`: is the answer wrong? The counterpart of being right before an attack."""
 
     @abstractmethod
-    def image_metrics(self, outputs: Outputs, truth: Tensor) -> dict[str, Tensor]:
-        """Metrics that exist for one image: name → float `(B,)`, or `(B, n)` for one value a class."""
+    def image_metrics(
+        self, outputs: Outputs, truth: Tensor, spacing: Sequence[Spacing] | None = None
+    ) -> dict[str, Tensor]:
+        """Metrics that exist for one image: name → float `(B,)`, or `(B, n)` for one value a class.
+
+        Args:
+            outputs, truth: as for all.
+            spacing: millimetres between pixels along each axis, of each image (None where unknown). Without it those
+                metrics that need it, which take their time, are left out.
+        """
+
+    def lesions(self, outputs: Outputs, truth: Tensor, spacing: Sequence[Spacing]) -> list[list[Lesion]] | None:
+        """The lesions of each image, with how much the answer covers; None for a task or model that names none."""
+        return None
 
     @abstractmethod
     def scores(self, outputs: Outputs) -> Tensor | None:
@@ -77,9 +91,9 @@ class Task(ABC, Generic[Outputs]):
         """`log_probs` at the places of other outputs."""
         return self.log_probs(outputs)
 
-    def record_truth(self, truth: Tensor) -> dict[str, list[object]]:
-        """The columns that a record holds of the truth, one entry an image; none for dense tasks, being too large."""
-        return {} if self.dense else {"truth": truth.reshape(len(truth), -1).tolist()}
+    def record_truth(self, truth: Tensor, spacing: Sequence[Spacing]) -> dict[str, list[object]]:
+        """The columns that a record holds of the truth, one entry an image."""
+        return {"truth": truth.reshape(len(truth), -1).tolist()}
 
     def record_answers(self, outputs: Outputs) -> dict[str, list[object]]:
         """The columns that a record holds of the answer (without "_before" or "_after"), one entry an image."""
@@ -183,7 +197,12 @@ _DIVERGENCES = {"kl": _kl, "ce": _soft_cross_entropy, "hard": _hard_cross_entrop
 assert set(_DIVERGENCES) == set(get_args(Divergence))
 
 
-def _tensor_of(outputs: object) -> Tensor:
+def tensor_of(outputs: object) -> Tensor:
+    """The tensor of logits among what a model returned.
+
+    Raises:
+        InputError: there is none.
+    """
     if isinstance(outputs, Tensor):
         return outputs
     if isinstance(outputs, Mapping):
