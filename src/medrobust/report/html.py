@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
-from medrobust.report import wording
+from medrobust.report import mask_wording, wording
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.gallery import Entry, gallery_entries, shown_as
@@ -130,6 +130,7 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         sections=sections,
         config=_config_text(info),
         words=wording,
+        mask_words=mask_wording,
         main_metric=main_metric,
         answer_metrics=answer_metrics,
         worst_of=worst_of,
