@@ -250,3 +250,19 @@ def test_segpgd_begins_as_pgd_on_the_right_pixels():
     options = {"steps": 1, "step_size": 0.05, "random_start": False}
     ours = SegPGD(**options)(victim, images, truth, threat).adversarial
     assert torch.equal(ours, BIM(steps=1, step_size=0.05)(victim, images, truth, threat).adversarial)
+
+
+class Flat(nn.Module):
+    """Depends on its input by a path whose gradient is exactly zero."""
+
+    def forward(self, x):
+        return torch.cat([0 * x, torch.ones_like(x)], 1)
+
+
+@pytest.mark.parametrize("attack", [SegPGD(steps=4), CosPGD(steps=4), DAG(steps=4), ASMA(steps=4, distance=0)])
+def test_zero_gradients_are_counted_and_do_not_stand_still(attack):
+    images, truth = torch.full((2, 1, 6, 6), 0.5), torch.zeros(2, 6, 6, dtype=torch.int64)
+    truth[:, 3:] = 1  # half of it is right
+    result = attack(Victim(Flat(), Segmentation(2)), images, truth, Threat(eps=0.1))
+    assert result.zero_gradients.tolist() == [4, 4]
+    assert float(result.delta.flatten(1).abs().amax(1).min()) > 0

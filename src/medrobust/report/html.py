@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.evaluation.storage import write_whole
-from medrobust.report import verdicts, wording
+from medrobust.report import mask_wording, verdicts, wording
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.gallery import Entry, gallery_entries, shown_as
@@ -125,6 +125,7 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         words=wording,
         verdicts=verdicts,
         traits_of=TASK_TRAITS,
+        mask_words=mask_wording,
         worst_of=worst_of,
     )
 

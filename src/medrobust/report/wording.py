@@ -9,6 +9,7 @@ from collections.abc import Collection
 import polars as pl
 
 from medrobust.evaluation.records import PartInfo
+from medrobust.report.mask_wording import mask_metrics
 from medrobust.report.numbers import (
     NO_INTERVAL,
     as_float,
@@ -23,7 +24,6 @@ from medrobust.report.numbers import (
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
 from medrobust.report.verdicts import verdict
 from medrobust.statistics import TASK_TRAITS, answer_metrics, class_name, judgement, main_metric
-from medrobust.statistics.masks import HD95, LESIONS, MISSED, SURFACE_DICE
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -293,35 +293,3 @@ def legend(part: PartInfo) -> list[str]:
     if kind == "boxes":
         return ["box of the truth (solid)", f"detection that scores at least {judgement(part).score:g} (dashed)"]
     return []
-
-
-def mask_metrics(table: PartTable) -> list[str]:
-    """The metrics of borders, missed volume and lesions that a part has."""
-    return [
-        metric
-        for metric in table.clean.cells
-        if metric in (HD95, SURFACE_DICE) or metric.startswith((f"{MISSED} (", LESIONS))
-    ]
-
-
-def mask_caption(table: PartTable, part: PartInfo, cuts: tuple[float, float, str] | None) -> str:
-    """How to read the table of borders, missed volume and lesions; `cuts` as `size_cuts` gives them."""
-    metrics = mask_metrics(table)
-    told = ["Mean over the images, clean and in the worst case."]
-    if HD95 in metrics:
-        told.append(
-            "HD95: the 95th percentile of the distances between the borders of truth and answer, the higher the "
-            "worse; of a class that only one of them has, the image’s diagonal."
-        )
-    options = part.victim.get("task_options")
-    tolerance = as_float(options.get("surface_tolerance")) if isinstance(options, dict) else None
-    if SURFACE_DICE in metrics:
-        within = "" if tolerance is None else f" of {tolerance:g} mm"
-        told.append(f"Surface Dice: the share of both borders within a tolerance{within} of the other.")
-    if cuts is not None:
-        small, medium, unit = cuts
-        told.append(
-            "Lesions found: the share of all lesions of which at least half is covered, in thirds by size (small: up "
-            f"to {small:.3g} {unit}; medium: up to {medium:.3g} {unit})."
-        )
-    return " ".join(told)
