@@ -11,7 +11,7 @@ from medrobust.data.dataset import Dataset
 from medrobust.data.embedded import open_embedded
 from medrobust.errors import InputError
 
-NAMES = ["tissue", "level"]
+NAMES = ["tissue", "level", "structures"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +52,7 @@ def test_train_and_test_slices_keep_the_gap():
 
 def test_levels_are_fifths_of_the_height():
     data = open_embedded("level", "train")
-    assert np.all(np.diff(data.truths[np.argsort(data.heights)]) >= 0)
+    assert torch.all(torch.stack(data.truths)[np.argsort(data.heights)].diff() >= 0)
     assert data[0].columns["z_mm"] == "-62"
     assert data[0].id == "mni152-z-62"
     assert open_embedded("level")[-1].id == "mni152-z+65"
