@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medrobust.models.embedded_detection import bend, random_curve
+from medrobust.models.randomness import seeded
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,17 @@ def train(
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     network.train()
-    for step in track(range(recipe.steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _warm_up_and_cosine(step / recipe.steps)
-        chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
-        image, target = augment(images[chosen], targets[chosen], recipe, generator)
-        with torch.enable_grad():
-            value = loss(network, image, target)
-        torch.autograd.backward(value)
-        optimizer.step()
-        optimizer.zero_grad()
+    with seeded(recipe.seed):  # torchvision's detectors draw from the global generator in train mode
+        for step in track(range(recipe.steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _warm_up_and_cosine(step / recipe.steps)
+            chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
+            image, target = augment(images[chosen], targets[chosen], recipe, generator)
+            with torch.enable_grad():
+                value = loss(network, image, target)
+            torch.autograd.backward(value)
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def augment(images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
