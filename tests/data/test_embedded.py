@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from medrobust.data import embedded
+from medrobust.data import embedded, embedded_boxes
 from medrobust.data.dataset import Dataset
 from medrobust.data.embedded import open_embedded
 from medrobust.errors import InputError
 
-NAMES = ["tissue", "level"]
+NAMES = ["tissue", "level", "structures"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,11 +38,14 @@ def test_samples_are_what_the_information_says(name, split):
         assert sample.image.shape == (1, 120, 104)
         assert sample.image.dtype == torch.float32
         assert 0 <= sample.image.min() < 0.1 < 0.7 < sample.image.max() <= 1
-        assert sample.truth.shape == ((120, 104) if name == "tissue" else ())
-        assert sample.truth.dtype == torch.int64
+        if name == "structures":
+            assert sample.truth.shape[1:] == (5,)
+        else:
+            assert sample.truth.shape == ((120, 104) if name == "tissue" else ())
+        assert sample.truth.dtype == (torch.float32 if name == "structures" else torch.int64)
         assert sample.patient is None
-    values = torch.stack([sample.truth for sample in samples]).unique()
-    assert values.tolist() == list(range(len(data.info.classes)))
+    classes = [sample.truth[:, 4] if name == "structures" else sample.truth.flatten() for sample in samples]
+    assert torch.cat(classes).unique().tolist() == list(range(len(data.info.classes)))
 
 
 def test_train_and_test_slices_keep_the_gap():
@@ -52,10 +55,65 @@ def test_train_and_test_slices_keep_the_gap():
 
 def test_levels_are_fifths_of_the_height():
     data = open_embedded("level", "train")
-    assert np.all(np.diff(data.truths[np.argsort(data.heights)]) >= 0)
+    assert torch.all(torch.stack(data.truths)[np.argsort(data.heights)].diff() >= 0)
     assert data[0].columns["z_mm"] == "-62"
     assert data[0].id == "mni152-z-62"
     assert open_embedded("level")[-1].id == "mni152-z+65"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_boxes_lie_in_the_image_and_some_images_have_none(split):
+    data = open_embedded("structures", split)
+    assert data.info.task == "detection"
+    boxes = torch.cat([sample.truth for sample in data])
+    assert boxes[:, :2].min() >= 0
+    assert (boxes[:, 2:4] <= torch.tensor([104.0, 120.0])).all()
+    assert (boxes[:, 2:4] - boxes[:, :2]).min() >= embedded_boxes.LEAST_SIDE
+    assert boxes[:, 4].long().bincount().min() >= 6
+    empty = sum(len(sample.truth) == 0 for sample in data)
+    assert 0.15 * len(data) < empty < 0.4 * len(data)
+    others = open_embedded("tissue", split)
+    assert [sample.id for sample in data] == [sample.id for sample in others]
+
+
+def test_boxes_are_round_what_they_name():
+    tissue, structures = open_embedded("tissue", "train"), open_embedded("structures", "train")
+    for slice_, truth in zip(tissue, structures, strict=True):
+        for x1, y1, x2, y2, label in truth.truth.int().tolist():
+            box = slice_.truth[y1:y2, x1:x2]
+            dark = (slice_.image[0, y1:y2, x1:x2] < 0.6).float().mean()
+            height = int(slice_.columns["z_mm"])
+            if label == 0:  # fluid, of which the surroundings have none
+                assert dark > 0.05
+                assert 0 <= height < 29
+            if label == 1:
+                assert (box == 2).float().mean() > 0.3
+                assert x2 <= 52 or x1 >= 52
+                assert height >= 29
+            if label == 2:  # grey and white matter reach each side of the box, and no pixel beyond
+                assert all((edge > 0).any() for edge in (box[0], box[-1], box[:, 0], box[:, -1]))
+                assert not (slice_.truth[y2, x1:x2] > 0).any()
+
+
+def test_the_rule_by_hand(monkeypatch):
+    monkeypatch.setattr(embedded_boxes, "LEAST_DEPTH_MM", 1.0)
+    grey, white, images = np.zeros((3, 3, 120, 104), np.float32)
+    images[1] = grey[1] = 1
+    grey[1, 40:60, 44:56] = 0  # fluid, 20 × 12, both sides of the mid-plane
+    grey[1, 70:74, 44:56] = 0  # fluid too, but a smaller piece
+    grey[0, 52:80, 30:70] = 1  # behind the commissure
+    grey[0, 10:51, 30:70] = 1  # in front of it
+    white[1, 20:22] = 1  # the highest slice in which it spans the mid-plane
+    grey[1, 20:22] = 0
+    white[2, 30:50, 20:30] = 1
+    white[2, 60:69, 60:90] = 1
+    white[2, 60:67, 5:50] = 1  # 7 pixels high: of the left side the largest, and too narrow
+    heights = np.array([-1, 1, 2])
+    found = embedded_boxes.structure_boxes(images, grey, white, heights)
+    expected = [(0, 30, 52, 70, 80, 2), (1, 44, 40, 56, 60, 0), (2, 60, 60, 90, 69, 1)]
+    assert found.tolist() == [list(map(float, row)) for row in expected]
+    nothing = embedded_boxes.structure_boxes(0 * images, 0 * grey, 0 * white, heights)
+    assert nothing.shape == (0, 6)
 
 
 def test_front_is_up_and_white_matter_is_bright():
@@ -80,6 +138,7 @@ def test_the_notes_say_whose_brain_it_is(name):
     notes = " ".join(open_embedded(name).info.notes)
     for words in ("one averaged brain", "152 healthy young adults", "no patient to resample", "over slices"):
         assert words in notes
+    assert ("drawn by a rule" in notes) == (name == "structures")
 
 
 def test_fingerprints_differ_by_part_split_and_version(monkeypatch):
@@ -87,7 +146,7 @@ def test_fingerprints_differ_by_part_split_and_version(monkeypatch):
     assert open_embedded("tissue").fingerprint() in prints
     monkeypatch.setattr(embedded, "SLICES_VERSION", "next")
     prints.add(open_embedded("tissue").fingerprint())
-    assert len(prints) == 5
+    assert len(prints) == 7
 
 
 def test_the_second_open_does_not_import_nilearn(own_cache):

@@ -13,7 +13,7 @@ from medrobust.models.embedded_training import Recipe, augment
 from medrobust.models.networks import LevelNet, UNet
 from medrobust.tasks import Segmentation
 
-NAMES = ["tissue", "level"]
+NAMES = ["tissue", "level", "structures"]
 
 
 @pytest.fixture
@@ -69,12 +69,23 @@ def test_another_recipe_is_trained_anew(quick, trainings, monkeypatch):
     assert len(trainings) == 2
 
 
-def test_global_random_numbers_are_left_alone(quick):
+@pytest.mark.parametrize("name", NAMES)
+def test_another_seed_is_another_network_for_the_same_job(quick, trainings, name):
+    usual, other = load_embedded_model(name), load_embedded_model(name, seed=7)
+    assert weights_fingerprint(usual) != weights_fingerprint(other)
+    assert weights_fingerprint(load_embedded_model(name, seed=7)) == weights_fingerprint(other)
+    assert weights_fingerprint(load_embedded_model(name, seed=0)) == weights_fingerprint(usual)
+    assert len(trainings) == 2
+    assert (quick / f"embedded-{name}-seed7.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_global_random_numbers_are_left_alone(quick, name):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
     with torch.no_grad():  # nor does it matter what the caller has switched off
-        load_embedded_model("level")
+        load_embedded_model(name)
         assert not torch.is_grad_enabled()
     assert torch.equal(torch.rand(4), expected)
 
@@ -125,7 +136,7 @@ def test_blurred_levels_are_probabilities_that_favour_the_level():
     data = open_embedded("level", split="train")
     shares = embedded.blurred_levels(torch.as_tensor(data.heights))
     torch.testing.assert_close(shares.sum(1), torch.ones(len(data)))
-    assert torch.equal(shares.argmax(1), torch.as_tensor(data.truths))
+    assert torch.equal(shares.argmax(1), torch.stack(data.truths))
 
 
 def test_augmentation_moves_the_truth_with_the_image_and_stays_in_bounds():
@@ -159,7 +170,7 @@ def test_trained_models_reach_their_targets_on_held_out_slices(shared_cache):
     with torch.no_grad():
         outputs = load_embedded_model("tissue")(images)
     assert Segmentation(3).image_metrics(outputs, truths)["dice"].mean() >= 0.88
-    levels = torch.as_tensor(open_embedded("level").truths)
+    levels = torch.stack(open_embedded("level").truths)
     with torch.no_grad():
         answers = load_embedded_model("level")(images).argmax(1)
     assert (answers == levels).float().mean() >= 0.9

@@ -3,6 +3,7 @@ import sys
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 
 from medrobust.errors import InputError, MissingExtraError
 from medrobust.models import load_model, weights_fingerprint
@@ -11,6 +12,11 @@ from medrobust.models import load_model, weights_fingerprint
 def answer(model, *shape):
     with torch.no_grad():
         return model(torch.rand(shape))
+
+
+def answer_list(model, *images):
+    with torch.no_grad():
+        return model(list(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
@@ -61,7 +67,8 @@ def test_smp_missing_tells_the_command(monkeypatch):
         ("timm:resnet81", "unknown timm model 'resnet81': did you mean 'resnet"),
         ("timm:@@@@", "unknown timm model '@@@@': none of the"),
         ("torchvision:resnet-18", "unknown torchvision model 'resnet-18': did you mean 'resnet18'"),
-        ("torchvision:fasterrcnn_resnet50_fpn", "unknown torchvision model"),
+        ("torchvision:fasterrcnn_resnet50_fpn", "is a detection network, the task is classification"),
+        ("torchvision:maskrcnn_resnet50_fpn", "unknown torchvision model 'maskrcnn_resnet50_fpn': did you mean"),
         ("torchvision:fcn_resnet50", "is a segmentation network, the task is classification"),
         ("torchvision:r3d_18", "takes 3-D images, the data are 2-D"),
         ("smp:unet-resnet18", "is a segmentation network, the task is classification"),
@@ -70,6 +77,7 @@ def test_smp_missing_tells_the_command(monkeypatch):
         ("smp:unet-resnet19", "unknown smp encoder model 'resnet19': did you mean 'resnet18'"),
         ("embedded:tissues", "unknown embedded model 'tissues': did you mean 'tissue'"),
         ("embedded:tissue", "embedded:tissue is for segmentation, 2-D, 1 channel, 3 outputs; asked for"),
+        ("embedded:structures", "embedded:structures is for detection, 2-D, 1 channel, 3 outputs; asked for are class"),
         ("embedded:level", "asked for are classification, 2-D, 1 channels, 4 outputs"),
     ],
 )
@@ -85,6 +93,39 @@ def test_classification_networks_refuse_segmentation_and_volumes(name):
         load_model(name, outputs=4, channels=1, task="segmentation")
     with pytest.raises(InputError, match="takes 2-D images, the data are 3-D"):
         load_model(name, outputs=4, channels=1, task="multilabel", spatial_dims=3)
+
+
+@pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:fcn_resnet50", "smp:unet-resnet18", "embedded:tissue"])
+def test_detection_wants_a_detector(name):
+    with pytest.raises(InputError, match=r"task is detection: choose|asked for are detection") as caught:
+        load_model(name, outputs=3, channels=1, task="detection")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large"])
+def test_torchvision_detectors(name, channels):
+    model = load_model(f"torchvision:{name}", outputs=2, channels=channels, task="detection")
+    assert not model.training
+    (found,) = answer_list(model, torch.rand(channels, 70, 50))
+    assert set(found) == {"boxes", "labels", "scores"}
+    assert found["labels"].unique().tolist() in ([], [1], [2], [1, 2])
+    boxes = torch.tensor([[5.0, 5, 40, 30]])
+    model.train()
+    losses = model([torch.rand(channels, 70, 50)] * 2, [{"boxes": boxes, "labels": torch.tensor([2])}] * 2)
+    assert torch.isfinite(sum(losses.values()))
+    untouched = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=3)
+    assert list(model.state_dict()) == list(untouched.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn", "ssd300_vgg16"]
+)
+def test_larger_torchvision_detectors(name):
+    model = load_model(f"torchvision:{name}", outputs=2, channels=1, task="detection")
+    (found,) = answer_list(model, torch.rand(1, 64, 64))
+    assert set(found) == {"boxes", "labels", "scores"}
 
 
 @pytest.mark.parametrize(("outputs", "channels", "dims"), [(0, 1, 2), (2, 0, 2), (2, 1, 4)])

@@ -162,7 +162,8 @@ def open_dataset(path: str | Path, options: DataOptions | None = None) -> Datase
     """Open labelled images without reading more than the first of them.
 
     Args:
-        path: a file or folder in one of the `FORMATS`, or "embedded:tissue" or "embedded:level".
+        path: a file or folder in one of the `FORMATS`, or "embedded:tissue", "embedded:level" or
+            "embedded:structures".
         options: how to read it; the defaults recognise the format.
 
     Raises:

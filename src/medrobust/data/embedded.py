@@ -1,4 +1,4 @@
-"""The embedded default: axial slices of the MNI152 brain that nilearn ships, with two kinds of truth.
+"""The embedded default: axial slices of the MNI152 brain that nilearn ships, with three kinds of truth.
 
 The template (ICBM 152 nonlinear symmetric, 2009a; Fonov et al., NeuroImage 54, 2011) is the average of T1
 scans of 152 healthy young adults and of their mirror images: real MRI, but one averaged brain. What that
@@ -13,7 +13,7 @@ import io
 import os
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -21,26 +21,34 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 import torch
+from torch import Tensor
 
-from medrobust.data.dataset import DatasetInfo, Sample
+from medrobust.data.dataset import DatasetInfo, Sample, TaskName
+from medrobust.data.embedded_boxes import STRUCTURES, structure_boxes
 from medrobust.errors import InputError, unknown
 
-EmbeddedName = Literal["tissue", "level"]
+EmbeddedName = Literal["tissue", "level", "structures"]
 Split = Literal["train", "test"]
 
 TISSUES = ("background", "grey matter", "white matter")
 LEVELS = ("lowest", "low", "middle", "high", "highest")
+_TASKS: dict[EmbeddedName, tuple[TaskName, tuple[str, ...]]] = {
+    "tissue": ("segmentation", TISSUES),
+    "level": ("ordinal", LEVELS),
+    "structures": ("detection", STRUCTURES),
+}
 
 # Slices from 62 mm below to 76 mm above the anterior commissure: each shows at least 4 cm² of brain.
 LOWEST_MM, HIGHEST_MM = -62, 76
 # In-plane the 197 × 233 mm of the template are padded to 208 × 240 and averaged 2 by 2.
 PADDING = ((5, 6), (3, 4), (0, 0))
+SLICE_SIZE = (120, 104)
 # Blocks repeat along the axis as train · gap · test · gap. Across the 5 mm from a test slice to the nearest
 # training slice, pixels inside the brain correlate with 0.6 (1 mm: 0.95) and a third of the labels change.
 # 22 is no divisor of a level's 28 slices, so that some test blocks lie at the border of two levels.
 TRAIN_SLICES, GAP_SLICES, TEST_SLICES = 8, 4, 6
 # Part of the fingerprint: to be raised whenever a change above or below gives other slices.
-SLICES_VERSION = "1"
+SLICES_VERSION = "2"
 
 _NOTES = (
     "The images are slices of one averaged brain, not of a patient's scan: the MNI152 template that nilearn "
@@ -58,6 +66,10 @@ _TRUTH_NOTES = {
     "automatic segmentations, not drawn by experts; cerebrospinal fluid counts as background.",
     "level": "The truth is the fifth of the brain's height that a slice lies in: next to a border it hangs "
     "on a millimetre.",
+    "structures": "The boxes are drawn by a rule from the template's tissue probability maps, not by experts: round "
+    "the lateral ventricles, the white matter of either hemisphere above the corpus callosum, and the hindbrain "
+    "(cerebellum, pons and medulla) where it lies apart from the rest; next to a rule's border an object hangs on a "
+    "pixel or a millimetre. A quarter of the slices show none of them.",
 }
 
 
@@ -67,7 +79,7 @@ class EmbeddedDataset:
 
     info: DatasetInfo
     images: npt.NDArray[np.float32]  # (N, H, W) in [0, 1]
-    truths: npt.NDArray[np.int64]  # (N, H, W) tissue, or (N,) level
+    truths: tuple[Tensor, ...]  # N of (H, W) tissue, () level, or (n, 5) boxes
     heights: npt.NDArray[np.int64]  # (N,) mm above the anterior commissure
     digest: str
 
@@ -81,7 +93,7 @@ class EmbeddedDataset:
         return Sample(
             id=f"mni152-z{height:+03d}",
             image=torch.tensor(self.images[index]).unsqueeze(0),
-            truth=torch.tensor(self.truths[index]),
+            truth=self.truths[index].clone(),
             columns={"z_mm": str(height)},
         )
 
@@ -98,7 +110,8 @@ def open_embedded(name: EmbeddedName, split: Split = "test") -> EmbeddedDataset:
 
     Args:
         name: "tissue": segmentation into background, grey and white matter. "level": ordinal
-            classification, which fifth of the brain's height, bottom to top, the slice is from.
+            classification, which fifth of the brain's height, bottom to top, the slice is from. "structures":
+            detection of the boxes of `medrobust.data.embedded_boxes`, in slices with up to two of them.
         split: "test" are blocks of 6 slices, each kept 4 slices away from the blocks of "train".
 
     Raises:
@@ -109,21 +122,21 @@ def open_embedded(name: EmbeddedName, split: Split = "test") -> EmbeddedDataset:
         raise unknown("embedded data set", name, get_args(EmbeddedName))
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
-    images, tissues, heights = _slices()
-    chosen = _split_of_slices(len(images)) == split
-    levels = np.arange(len(images)) * len(LEVELS) // len(images)
+    slices = _slices()
+    chosen = np.flatnonzero(_split_of_slices(len(slices.images)) == split)
+    task, classes = _TASKS[name]
     return EmbeddedDataset(
         info=DatasetInfo(
             name=f"mni152-{name}",
-            task="segmentation" if name == "tissue" else "ordinal",
-            classes=TISSUES if name == "tissue" else LEVELS,
+            task=task,
+            classes=classes,
             channels=1,
             source="embedded",
             notes=(*_NOTES, _TRUTH_NOTES[name]),
         ),
-        images=images[chosen],
-        truths=(tissues if name == "tissue" else levels)[chosen].astype(np.int64),
-        heights=heights[chosen].astype(np.int64),
+        images=slices.images[chosen],
+        truths=tuple(_truth(name, slices, int(number)) for number in chosen),
+        heights=slices.heights[chosen].astype(np.int64),
         digest=hashlib.sha256(f"{source_fingerprint()} {name} {split}".encode()).hexdigest(),
     )
 
@@ -182,23 +195,38 @@ def _split_of_slices(count: int) -> npt.NDArray[np.str_]:
     return np.resize(np.array(period), count)
 
 
-_Slices = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.int16]]
+@dataclass(frozen=True)
+class _Slices:
+    """All slices of the template, from the lowest to the highest."""
+
+    images: npt.NDArray[np.float32]  # (N, H, W)
+    tissues: npt.NDArray[np.uint8]  # (N, H, W)
+    boxes: npt.NDArray[np.float32]  # (M, 6): number of the slice, x1, y1, x2, y2, class
+    heights: npt.NDArray[np.int16]  # (N,) in mm
+
+
+def _truth(name: EmbeddedName, slices: _Slices, number: int) -> Tensor:
+    if name == "tissue":
+        return torch.tensor(slices.tissues[number].astype(np.int64))
+    if name == "level":
+        return torch.tensor(number * len(LEVELS) // len(slices.images))
+    return torch.tensor(slices.boxes[slices.boxes[:, 0] == number, 1:])
 
 
 def _slices() -> _Slices:
-    """All slices from the cache, or made: images and tissue labels (N, 120, 104), heights (N,) in mm."""
+    """All slices from the cache, or made."""
     fingerprint, name = source_fingerprint(), "mni152-slices.npz"
     try:
         with np.load(cache_folder() / name, allow_pickle=False) as kept:
             if str(kept["fingerprint"]) == fingerprint:
-                return kept["images"], kept["tissues"], kept["heights"]
+                return _Slices(**{field.name: kept[field.name] for field in fields(_Slices)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there yet, or damaged: made anew
-    images, tissues, heights = _make_slices()
+    slices = _make_slices()
     content = io.BytesIO()
-    np.savez(content, fingerprint=np.array(fingerprint), images=images, tissues=tissues, heights=heights)
+    np.savez(content, fingerprint=np.array(fingerprint), **vars(slices))
     write_to_cache(name, content.getvalue())
-    return images, tissues, heights
+    return slices
 
 
 def _make_slices() -> _Slices:
@@ -211,7 +239,8 @@ def _make_slices() -> _Slices:
     volumes = (template, load_mni152_gm_template(resolution=1), load_mni152_wm_template(resolution=1))
     image, grey, white = (_axial(np.asarray(volume.get_fdata(), np.float32)[..., wanted]) for volume in volumes)
     tissues = np.stack([1 - grey - white, grey, white]).argmax(0).astype(np.uint8)
-    return image, tissues, np.arange(LOWEST_MM, HIGHEST_MM + 1, dtype=np.int16)
+    heights = np.arange(LOWEST_MM, HIGHEST_MM + 1, dtype=np.int16)
+    return _Slices(image, tissues, structure_boxes(image, grey, white, heights), heights)
 
 
 def _axial(volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 MODELS = {
-    "embedded": "embedded:tissue, embedded:level: small networks for the brain slices, trained at first use",
+    "embedded": "embedded:tissue, :level, :structures: small networks for the brain slices, trained at first use",
     "timm": "timm:<name>, a classification network of timm, e.g. timm:resnet18",
-    "torchvision": "torchvision:<name>, classification (also 3-D) or segmentation, e.g. torchvision:r3d_18",
+    "torchvision": "torchvision:<name>, classification (also 3-D), segmentation or detection, e.g. torchvision:r3d_18",
     "smp": "smp:<architecture>-<encoder>, segmentation-models-pytorch, e.g. smp:unet-resnet34 (extra: smp)",
     "python": "python:<module>:<factory>, your own code, called with outputs= and channels= if it takes them",
 }
@@ -62,7 +62,7 @@ def load_model(
 
     Args:
         source: a prefix of `MODELS`, a colon and a name, e.g. "timm:resnet18".
-        outputs: width of the model's answer, e.g. the number of classes.
+        outputs: width of the model's answer, e.g. the number of classes (for detection without a background).
         channels: number of image channels.
         task: what the answer is for; a network of another kind is refused.
         weights: a `.safetensors` file, or a state dict in `.pt`, `.pth`, `.bin` or `.ckpt`; see `load_weights`.
@@ -70,7 +70,7 @@ def load_model(
         seed: of the random weights that an architecture begins with.
 
     Returns:
-        The model on the CPU, in eval mode, giving a tensor of logits.
+        The model on the CPU, in eval mode, giving a tensor of logits; a detector as its library makes it.
 
     Raises:
         InputError: the source is unknown or does not fit the task and data, the user's code fails, or the

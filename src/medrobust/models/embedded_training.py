@@ -1,4 +1,4 @@
-"""How the embedded default's two networks are trained: once, on first use, in well under a minute."""
+"""How the networks for the embedded brain slices are trained: once, on first use, in about a minute at most."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medrobust.models.embedded_detection import bend, random_curve
+from medrobust.models.randomness import seeded
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -19,13 +22,23 @@ class Recipe:
     batch_size: int
     learning_rate: float
     weight_decay: float = 1e-3
-    rotation: float = 10.0  # degrees, either way
+    rotation: float = 10.0  # degrees, either way; boxes' images are bent instead: turned boxes would no longer fit
     scale: float = 0.1  # relative, either way
     shift: float = 0.06  # of the image's half size, either way
     gain: float = 0.1  # relative, either way
     offset: float = 0.05  # either way, in the images' [0, 1]
     noise: float = 0.03  # largest standard deviation
+    bend: float = 0.0  # boxes alone: how much more one part of an image is stretched than another
     seed: int = 0
+
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""`(network, images, targets)` → the mean loss of a batch."""
+
+
+def cross_entropy(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Of images `(B, C, H, W)` with class maps `(B, H, W)` int64, or the probability of each class `(B, K)`."""
+    return F.cross_entropy(network(images), targets)
 
 
 def train(
@@ -33,46 +46,67 @@ def train(
     images: Tensor,
     targets: Tensor,
     recipe: Recipe,
+    loss: Loss = cross_entropy,
     track: Callable[[range], Iterator[int]] = iter,
 ) -> None:
-    """Train `network` in place, with AdamW and cross-entropy, on randomly changed images.
+    """Train `network` in place, with AdamW, on randomly changed images.
 
     All randomness is the recipe's: the global generator is neither read nor moved.
 
     Args:
         network: left in train mode.
         images: `(N, C, H, W)` float32 in [0, 1].
-        targets: class maps `(N, H, W)` int64, or the probability of each class `(N, K)` float32.
+        targets: class maps `(N, H, W)` int64, the probability of each class `(N, K)` float32, or boxes `(N, n, 5)`
+            float32, see `pad_boxes`.
         recipe: how long, how hard, and how the images are changed.
+        loss: of a batch, for these targets: `cross_entropy` or `detection_loss`.
         track: wraps the range of steps, to show how far it is.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     network.train()
-    for step in track(range(recipe.steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _warm_up_and_cosine(step / recipe.steps)
-        chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
-        image, target = augment(images[chosen], targets[chosen], recipe, generator)
-        with torch.enable_grad():
-            loss = F.cross_entropy(network(image), target)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
+    with seeded(recipe.seed):  # torchvision's detectors draw from the global generator in train mode
+        for step in track(range(recipe.steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _warm_up_and_cosine(step / recipe.steps)
+            chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
+            image, target = augment(images[chosen], targets[chosen], recipe, generator)
+            with torch.enable_grad():
+                value = loss(network, image, target)
+            torch.autograd.backward(value)
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def augment(images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Turn, scale, shift, brighten and roughen each image by its own random amount.
+    """Turn (with boxes: bend), scale, shift, brighten and roughen each image by its own random amount.
 
     Args:
         images: `(B, C, H, W)` in [0, 1].
-        targets: `(B, H, W)` class maps, moved with their images, or `(B, K)` probabilities, left as they are.
+        targets: `(B, H, W)` class maps or `(B, n, 5)` boxes, moved with their images, or `(B, K)` probabilities, left
+            as they are.
         recipe: how much of each.
         generator: where the amounts come from.
 
     Returns:
         Images in [0, 1] and targets, of the same shapes.
     """
+
+    def amount(most: float) -> Tensor:
+        return (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1) * most
+
+    if targets.ndim == 3 and targets.is_floating_point():
+        curve = (recipe.scale, recipe.shift, recipe.bend)
+        across, along = (random_curve(len(images), side, curve, generator) for side in images.shape[:1:-1])
+        images, targets = bend(images, targets, across, along)
+    else:
+        images, targets = _turned(images, targets, recipe, generator)
+    images = images * (1 + amount(recipe.gain)) + amount(recipe.offset)
+    images = images + amount(recipe.noise).abs() * torch.randn(images.shape, generator=generator)
+    return images.clamp(0, 1), targets
+
+
+def _turned(images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     count, _, height, width = images.shape
 
     def amount(most: float, *shape: int) -> Tensor:
@@ -89,10 +123,7 @@ def augment(images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Ge
     if targets.ndim == 3:
         moved = F.grid_sample(targets.unsqueeze(1).float(), grid, mode="nearest", align_corners=False)
         targets = moved.squeeze(1).long()
-    images = images * (1 + amount(recipe.gain, 1, 1, 1)) + amount(recipe.offset, 1, 1, 1)
-    deviation = amount(recipe.noise, 1, 1, 1).abs()
-    images = images + deviation * torch.randn(images.shape, generator=generator)
-    return images.clamp(0, 1), targets
+    return images, targets
 
 
 def _warm_up_and_cosine(done: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from medrobust.errors import InputError, MissingExtraError, unknown
-from medrobust.models.requirements import Requirements
+from medrobust.models.requirements import NetworkKind, Requirements
 
 
 def timm_model(name: str, wanted: Requirements) -> nn.Module:
@@ -18,7 +18,7 @@ def timm_model(name: str, wanted: Requirements) -> nn.Module:
 
     if not timm.is_model(name):
         raise _unknown_model("timm", name, timm.list_models())
-    _check_use(f"timm:{name}", wanted, dense=False)
+    _check_use(f"timm:{name}", wanted, "classification")
     try:
         model = timm.create_model(name, pretrained=False, in_chans=wanted.channels, num_classes=wanted.outputs)
     except Exception as error:
@@ -27,31 +27,48 @@ def timm_model(name: str, wanted: Requirements) -> nn.Module:
 
 
 def torchvision_model(name: str, wanted: Requirements) -> nn.Module:
-    """A classification (images or volumes) or segmentation network of torchvision, e.g. `r3d_18`."""
-    from torchvision import models
+    """A classification (images or volumes), segmentation or detection network of torchvision, e.g. `r3d_18`.
 
-    flat = set(models.list_models(module=models))
-    dense = set(models.list_models(module=models.segmentation))
-    volume = set(models.list_models(module=models.video))
-    if name not in flat | dense | volume:
-        raise _unknown_model("torchvision", name, flat | dense | volume)
-    _check_use(f"torchvision:{name}", wanted, dense=name in dense, spatial_dims=3 if name in volume else 2)
-    options: dict[str, Any] = {}
-    if name in dense:
+    A detector is torchvision's own class. It counts its labels from 1, 0 being the background; with another number
+    of channels than 3 its normalisation has the mean of the three channels' figures for each.
+    """
+    kind, spatial_dims = _torchvision_kind(name)
+    _check_use(f"torchvision:{name}", wanted, kind, spatial_dims=spatial_dims)
+    options: dict[str, Any] = {"num_classes": wanted.outputs + (kind == "detection")}
+    if kind != "classification":
         options["weights_backbone"] = None
     if name in {"googlenet", "inception_v3"}:
         # their auxiliary classifiers take part in training only
         options |= {"aux_logits": False, "init_weights": True}
+    from torchvision import models
+
     try:
-        model = cast("nn.Module", models.get_model(name, weights=None, num_classes=wanted.outputs, **options))
+        model = cast("nn.Module", models.get_model(name, weights=None, **options))
     except Exception as error:
         raise _cannot_build(f"torchvision:{name}", wanted, error) from error
     if wanted.channels != 3:
         _replace_first_convolution(model, wanted.channels)
-    if name in dense:
+        if kind == "detection":
+            _normalise_channels(model, wanted.channels)
+    if kind == "segmentation":
         # a hook and not a wrapper, so that the names in its state dict stay torchvision's own
         model.register_forward_hook(_main_output)
     return model
+
+
+def _torchvision_kind(name: str) -> tuple[NetworkKind, int]:
+    """What the network is for, and the spatial dimensions of its images."""
+    from torchvision import models
+
+    kinds: dict[str, tuple[NetworkKind, int]] = {}
+    kinds |= dict.fromkeys(models.list_models(module=models), ("classification", 2))
+    kinds |= dict.fromkeys(models.list_models(module=models.video), ("classification", 3))
+    kinds |= dict.fromkeys(models.list_models(module=models.segmentation), ("segmentation", 2))
+    boxes_only = models.list_models(module=models.detection, exclude=["maskrcnn*", "keypointrcnn*"])
+    kinds |= dict.fromkeys(boxes_only, ("detection", 2))
+    if name not in kinds:
+        raise _unknown_model("torchvision", name, kinds)
+    return kinds[name]
 
 
 def smp_model(name: str, wanted: Requirements) -> nn.Module:
@@ -70,7 +87,7 @@ def smp_model(name: str, wanted: Requirements) -> nn.Module:
     # these prefixes stand for the networks of timm, too many to list
     if encoder not in encoders and not encoder.startswith(("tu-", "timm-")):
         raise _unknown_model("smp encoder", encoder, encoders)
-    _check_use(f"smp:{name}", wanted, dense=True)
+    _check_use(f"smp:{name}", wanted, "segmentation")
     try:
         model = smp.create_model(
             architecture,
@@ -84,9 +101,8 @@ def smp_model(name: str, wanted: Requirements) -> nn.Module:
     return cast("nn.Module", model)
 
 
-def _check_use(source: str, wanted: Requirements, *, dense: bool, spatial_dims: int = 2) -> None:
-    if dense != wanted.dense:
-        kind = "segmentation" if dense else "classification"
+def _check_use(source: str, wanted: Requirements, kind: NetworkKind, *, spatial_dims: int = 2) -> None:
+    if kind != wanted.kind:
         raise InputError(f"{source} is a {kind} network, the task is {wanted.task}: choose another model")
     if spatial_dims != wanted.spatial_dims:
         raise InputError(
@@ -128,6 +144,13 @@ def _with_channels(layer: nn.Conv2d | nn.Conv3d, channels: int) -> nn.Module:
         bias=layer.bias is not None,
         padding_mode=layer.padding_mode,
     )
+
+
+def _normalise_channels(model: nn.Module, channels: int) -> None:
+    transform: Any = model.transform
+    for name in ("image_mean", "image_std"):
+        values = getattr(transform, name)
+        setattr(transform, name, [sum(values) / len(values)] * channels)
 
 
 def _main_output(_model: nn.Module, _inputs: tuple[Tensor, ...], outputs: dict[str, Tensor]) -> Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from medrobust.data.dataset import TaskName
 from medrobust.errors import InputError
+
+NetworkKind = Literal["classification", "segmentation", "detection"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,8 @@ class Requirements:
     """What `load_model` asks of a source.
 
     Attributes:
-        outputs: width of the model's answer (classes, labels, or 1 for a single logit).
+        outputs: width of the model's answer (classes, labels, or 1 for a single logit); of a detector the number of
+            classes, without a background.
         channels: image channels it must take.
         task: what its answer is for.
         spatial_dims: 2 for `(B, C, H, W)`, 3 for `(B, C, D, H, W)`.
@@ -31,6 +35,8 @@ class Requirements:
             raise InputError(f"spatial_dims must be 2 or 3, got {self.spatial_dims}")
 
     @property
-    def dense(self) -> bool:
-        """Whether there is an answer for every pixel."""
-        return self.task == "segmentation"
+    def kind(self) -> NetworkKind:
+        """What its answer is about: the whole image, every pixel, or the objects in it."""
+        if self.task in ("segmentation", "detection"):
+            return self.task
+        return "classification"
