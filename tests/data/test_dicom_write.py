@@ -236,7 +236,7 @@ def test_nothing_of_the_patient_is_left(tmp_path):
     attacked = read_dicom(source).pixels + 1
     write_dicom(source, attacked, tmp_path / "b.dcm", deidentify=True)
     content = (tmp_path / "b.dcm").read_bytes()
-    for secret in (b"SECRET", b"1968", b"2019", b"131415", b"050Y", b"1.2.826.99"):
+    for secret in (b"SECRET", b"19681231", b"20190607", b"131415", b"050Y", b"1.2.826.99"):
         assert secret in source.read_bytes()
         assert secret not in content, secret
     after = dcmread(tmp_path / "b.dcm")

@@ -64,7 +64,9 @@ def loss_of_torchvision(model: nn.Module, image: torch.Tensor, rows: torch.Tenso
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 71), (70, 120)])
 @pytest.mark.parametrize("rows", TRUTHS, ids=["three", "none", "one"])
-def test_the_loss_and_its_gradient_are_those_of_torchvisions_train_mode(model, rows, size):
+def test_the_loss_and_its_gradient_are_those_of_torchvisions_train_mode(family, model, rows, size):
+    if family.startswith("ssd") and not len(rows):
+        pytest.skip("torchvision's own is 0 there: see the test of images without objects")
     rows = rows * torch.tensor([size[1] / 64, size[0] / 64] * 2 + [1])
     ours = pictures(1, size).requires_grad_()
     theirs = ours.detach().clone().requires_grad_()

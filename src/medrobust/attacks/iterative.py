@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args, overload
+from functools import partial
+from typing import Literal, cast, get_args, overload
 
 from torch import Tensor
 
@@ -150,8 +151,6 @@ class IterativeAttack:
             keep_best=self.keep == "best",
             watch=self.smoothing() if self.trace else None,
         )
-        if isinstance(images, Tensor) and isinstance(truth, Tensor):
-            return run_plan(plan, victim, images, truth, threat, seed, ids)
-        return by_size(
-            lambda batch, truths, names: run_plan(plan, victim, batch, truths, threat, seed, names), images, truth, ids
-        )
+        if isinstance(images, list | tuple):
+            return by_size(partial(run_plan, plan, victim, threat=threat, seed=seed), images, truth, ids)
+        return run_plan(plan, victim, cast("Tensor", images), cast("Tensor", truth), threat, seed, ids)

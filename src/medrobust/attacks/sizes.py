@@ -37,7 +37,7 @@ class ListResult:
 
 
 def by_size(
-    attack: Callable[[Tensor, Tensor, list[object]], AttackResult],
+    attack: Callable[..., AttackResult],
     images: Sequence[Tensor] | Tensor,
     truth: Sequence[Tensor] | Tensor,
     ids: Sequence[object] | None,
@@ -45,7 +45,7 @@ def by_size(
     """Attack images `(C, *spatial)` of any sizes, those of one size (and truth of one size) together.
 
     Args:
-        attack: attacks images `(B, C, *spatial)` of a truth `(B, …)` with ids.
+        attack: `attack(images, truth, ids=ids)` attacks images `(B, C, *spatial)` of a truth `(B, …)`.
         images: the images.
         truth: of each image; boxes `(n, 5)` may differ in number.
         ids: of each image; its place when not given.
@@ -65,7 +65,8 @@ def by_size(
     for members in places.values():
         truths = [truth[place] for place in members]
         batch = torch.stack([images[place] for place in members])
-        result = attack(batch, pad_boxes(truths) if boxes else torch.stack(truths), [ids[place] for place in members])
+        together = pad_boxes(truths) if boxes else torch.stack(truths)
+        result = attack(batch, together, ids=[ids[place] for place in members])
         groups.append((members, result))
     return _gathered(groups)
 
