@@ -45,7 +45,7 @@ _RECIPES: dict[EmbeddedName, Recipe] = {
     # grey and white matter differ by 0.2 in brightness: more than a little change would blur the truth
     "tissue": Recipe(steps=200, batch_size=4, learning_rate=1e-2, gain=0.05, offset=0.02, noise=0.02),
     "level": Recipe(steps=300, batch_size=16, learning_rate=5e-3, rotation=15.0, shift=0.1, noise=0.05),
-    "structures": Recipe(steps=500, batch_size=8, learning_rate=5e-3, scale=0.15, shift=0.1, bend=0.3),
+    "structures": Recipe(steps=400, batch_size=16, learning_rate=5e-3, scale=0.15, shift=0.1, bend=0.3),
 }
 _NETWORKS: dict[EmbeddedName, Callable[[], nn.Module]] = {
     "tissue": lambda: UNet(channels=1, outputs=len(TISSUES)),
