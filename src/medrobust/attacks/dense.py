@@ -215,12 +215,16 @@ class AdaptiveStep:
 class ASMA(StabilizedAttack):
     """x ← Π(x + α · (β · IoU + τ) · ∇/‖∇‖∞) on `ASMALoss`, towards a chosen mask. arXiv 1907.13124, eq. 2 to 4.
 
+    α is eps/4 unless given: at an IoU of 0 the first steps are τ of that, so that it takes many (the paper's are far
+    smaller, and thousands).
+
     Args:
         targeted: always: `truth` is the mask to reach. `Towards` makes one of the truth.
         beta, tau: see `AdaptiveStep`.
         distance: see `ASMALoss`.
     """
 
+    steps: int = 100
     targeted: bool = True
     beta: float = 1.0
     tau: float = 0.1
@@ -233,6 +237,10 @@ class ASMA(StabilizedAttack):
         not_negative("distance", self.distance)
         if not self.targeted:
             raise InputError("ASMA moves towards a chosen mask: it needs targeted=True")
+
+    def default_step_size(self, eps: float) -> float:
+        """A quarter of the budget."""
+        return eps / 4
 
     def inner(self) -> OutputObjective:
         """ASMA's logits and distance."""
