@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 import medrobust as mr
-from medrobust.config import RunConfig, _victim, read_config, run_config
+from medrobust.config import RunConfig, read_config
 from medrobust.data import DatasetInfo
 from medrobust.errors import InputError, MedrobustWarning
+from medrobust.jobs import _victim, run_config
 from medrobust.models import OverSlices, SlidingWindow
 
 MODEL = """

@@ -87,14 +87,19 @@ def evaluate(
     batch_size: BatchSize = None,
     device: Device = None,
     skip_bad: SkipBad = False,
+    survive: Annotated[
+        bool,
+        typer.Option("--survive", help="Measure the attacked images also after rounding, JPEG, smoothing, resampling."),
+    ] = False,
     name: Name = None,
 ) -> None:
     """Attack a model on labelled images and measure what is left: the main job.
 
     Without arguments it runs on the brain MRI that comes along, training two small models on first use.
     """
-    from medrobust.config import read_config, run_config
+    from medrobust.config import read_config
     from medrobust.evaluation import check_output_folder
+    from medrobust.jobs import run_config
 
     settings = read_config(config, _overrides(ctx))
     folder = settings.out or Path("runs") / f"{settings.label}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -130,7 +135,8 @@ def attack(
     deidentify: Annotated[bool, typer.Option(help="Leave out of written headers what may name a patient.")] = True,
 ) -> None:
     """Write adversarial images, measured as they lie on disk, with a manifest.csv."""
-    from medrobust.config import export_config, read_config
+    from medrobust.config import read_config
+    from medrobust.jobs import export_config
 
     settings = read_config(config, _overrides(ctx) | {"out": None})
     written = export_config(settings, attack_name, out, deidentify=deidentify, progress=sys.stderr.isatty())
@@ -302,6 +308,7 @@ FIELDS = {
     "batch_size": "batch_size",
     "device": "device",
     "skip_bad": "skip_bad",
+    "survive": "survive",
     "name": "name",
 }
 

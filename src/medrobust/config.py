@@ -1,38 +1,26 @@
-"""A run described in a file or on a command line, and made from that description."""
+"""A run described in a file or on a command line: what may be typed, and what is wrong with what was."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import nn
 
-from medrobust.attacks import Attack, make_attack
+from medrobust.attacks import ATTACKS, Attack, make_attack
 from medrobust.budget import Budget
-from medrobust.data import DataOptions, Dataset, DatasetInfo, open_dataset
+from medrobust.data import DataOptions, DatasetInfo
 from medrobust.data.class_names import class_indices
-from medrobust.errors import InputError, MedrobustWarning, unknown
-from medrobust.evaluation import Skipped, check_output_folder, export_adversarial
-from medrobust.models import OverSlices, SlidingWindow, load_model
+from medrobust.errors import InputError, unknown
+from medrobust.models import OverSlices, SlidingWindow
 from medrobust.region import Region
-from medrobust.run import Run, evaluate, progress_bar
-from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.threat import Norm, Threat
-from medrobust.victim import Victim
 
-EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED = "embedded"
-SUCCESS_DICE = 0.5
-EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
-UNTRAINED = ("timm", "torchvision", "smp")
-LIBRARIES = (EMBEDDED, *UNTRAINED)
 
 
 class _Section(BaseModel):
@@ -60,7 +48,7 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """Where the model is from, and how it wants its images."""
+    """Where the model is from, how it wants its images, and what counts as a right answer of it."""
 
     source: str = EMBEDDED
     weights: Path | None = None
@@ -69,8 +57,11 @@ class ModelConfig(_Section):
     std: list[float] | float | None = None
     bounds: tuple[float, float] | None = None
     success_dice: float | None = None
-    surface_tolerance: float = 2.0
-    lesion_classes: list[str | int] = []
+    surface_tolerance: float | None = None
+    lesion_classes: list[str | int] | None = None
+    score: float | None = None
+    iou: float | None = None
+    success_f1: float | None = None
     window: list[int] | None = None
     overlap: float = 0.25
     over_slices: int | str | None = None
@@ -80,6 +71,11 @@ class ModelConfig(_Section):
         if self.window is not None and self.over_slices is not None:
             raise ValueError("window and over_slices cannot both be given: the first is for a model of volumes")
         return self
+
+    def task_options(self) -> dict[str, Any]:
+        """The options of the task that were given."""
+        names = ("success_dice", "surface_tolerance", "lesion_classes", "score", "iou", "success_f1")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def wrapped(self, model: nn.Module) -> nn.Module:
         """The model, to be run window by window or slice by slice if that is configured.
@@ -156,6 +152,7 @@ class RunConfig(_Section):
     device: str = "auto"
     gallery: int = Field(default=6, ge=0)
     skip_bad: bool = False
+    survive: bool = False
     out: Path | None = None
 
     @field_validator("data", mode="before")
@@ -195,6 +192,15 @@ class RunConfig(_Section):
         """
         return {label: self.build_attack(label) for label in self.attacks}
 
+    def check_attacks(self, info: DatasetInfo) -> None:
+        """Raise `InputError` when an attack is not for the task of these data."""
+        for label, options in self.attacks.items():
+            entry = ATTACKS.get(str((options or {}).get("attack", label)))
+            if entry is not None and entry.tasks and info.task not in entry.tasks:
+                raise InputError(
+                    f"attack {label!r} is for {' or '.join(entry.tasks)}; {info.name!r} is for {info.task}"
+                )
+
     def build_attack(self, label: str) -> Attack:
         """The attack of that label; one that the configuration does not list is the catalogue's, with its defaults.
 
@@ -205,15 +211,6 @@ class RunConfig(_Section):
         if isinstance(options.get("step_size"), str):
             options["step_size"] = Budget.parse(options["step_size"]).eps
         return make_attack(str(options.pop("attack", label)), options)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A data set with the model that is to answer it."""
-
-    dataset: Dataset
-    victim: Victim
-    model_name: str
 
 
 def read_config(path: Path | None, overrides: Mapping[str, object]) -> RunConfig:
@@ -231,161 +228,6 @@ def read_config(path: Path | None, overrides: Mapping[str, object]) -> RunConfig
     except pydantic.ValidationError as error:
         where = "" if path is None else f"{path}: "
         raise InputError(where + _describe(error)) from error
-
-
-def build_parts(config: RunConfig) -> Iterator[Part]:
-    """Open the data and load the model of each part of a run; the embedded default has two.
-
-    Raises:
-        InputError: they cannot be read, or do not fit each other.
-    """
-    own_data, own_model = config.data.path != EMBEDDED, config.model.source != EMBEDDED
-    if own_model and not own_data:
-        raise InputError("give the data of this model with --data (embedded:tissue or embedded:level are brain slices)")
-    if own_data and not own_model and not config.data.path.startswith(EMBEDDED):
-        raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
-    for path in (config.data.path,) if own_data else EMBEDDED_PARTS:
-        dataset = open_dataset(path, config.data.options(config.skip_bad))
-        source = config.model.source if own_model else path
-        yield Part(dataset, _victim(dataset.info, config, source), source)
-
-
-def run_config(config: RunConfig, *, progress: bool = False) -> Run:
-    """Do the main job as configured.
-
-    Raises:
-        InputError: anything in the configuration cannot be used.
-    """
-    attacks = config.build_attacks()
-    whole: Run | None = None
-    parts = list(build_parts(config))
-    for part in parts:
-        name = config.name
-        if name is not None and len(parts) > 1:
-            name = f"{name}: {part.dataset.info.name}"
-        run = evaluate(
-            part.victim,
-            part.dataset,
-            attacks,
-            config.threat.threats(part.dataset.info),
-            seed=config.seed,
-            batch_size=config.batch_size,
-            gallery=config.gallery,
-            skip_bad=config.skip_bad,
-            name=name,
-            model_name=part.model_name,
-            config=config.model_dump(mode="json"),
-            progress=progress,
-        )
-        whole = run if whole is None else whole.joined(run)
-    assert whole is not None
-    return whole
-
-
-def export_config(
-    config: RunConfig, attack_name: str, folder: Path, *, deidentify: bool = True, progress: bool = False
-) -> Iterator[tuple[Path, list[dict[str, object]], list[Skipped]]]:
-    """Write adversarial images as configured: per part its folder, its manifest's rows and what was skipped.
-
-    The attack takes its options from the configuration's attack of that label, if there is one. `deidentify` leaves out
-    of the images' headers what may name a patient.
-
-    Raises:
-        InputError: anything in the configuration cannot be used.
-    """
-    attack = config.build_attack(attack_name)
-    if len(config.threat.eps) != 1:
-        raise InputError(f"images are written for one budget, got {len(config.threat.eps)}: give one --eps")
-    check_output_folder(folder)
-    parts = list(build_parts(config))
-    for part in parts:
-        skipped: list[Skipped] = []
-        (threat,) = config.threat.threats(part.dataset.info)
-        place = folder if len(parts) == 1 else folder / part.dataset.info.name
-        with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
-            rows = export_adversarial(
-                part.victim,
-                part.dataset,
-                attack,
-                threat,
-                place,
-                seed=config.seed,
-                batch_size=config.batch_size,
-                deidentify=deidentify,
-                on_bad=skipped.append if config.skip_bad else None,
-                on_progress=advance,
-            )
-        yield place, rows, skipped
-
-
-def task_for(
-    info: DatasetInfo,
-    success_dice: float = SUCCESS_DICE,
-    surface_tolerance: float = 2.0,
-    lesion_classes: Sequence[str | int] = (),
-) -> Task:
-    """The task that reads the outputs of a model for these data; the options are segmentation's.
-
-    Raises:
-        InputError: an option has no such value.
-    """
-    classes = len(info.classes)
-    if info.task == "detection":
-        return Detection(classes)
-    if info.task == "segmentation":
-        return Segmentation(
-            classes,
-            success_dice=success_dice,
-            ignore_index=info.ignore_index,
-            surface_tolerance=surface_tolerance,
-            lesion_classes=class_indices(lesion_classes, info.classes),
-        )
-    if lesion_classes:
-        raise InputError(f"model.lesion_classes are for masks; {info.name!r} is for {info.task}")
-    return Classification(
-        classes,
-        multilabel=info.task == "multilabel",
-        ordinal=info.task == "ordinal",
-        ignore_index=info.ignore_index,
-    )
-
-
-def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
-    device = _device(config.device)  # before a model is trained in vain
-    settings = config.model
-    if settings.over_slices is not None and info.spatial_dims != 3:
-        raise InputError(f"model.over_slices is for volumes; the images of {info.name!r} have no third axis")
-    model = load_model(
-        source,
-        outputs=config.model.outputs or len(info.classes),
-        channels=info.channels,
-        task=info.task,
-        weights=config.model.weights,
-        spatial_dims=info.spatial_dims if settings.over_slices is None else 2,
-    )
-    if settings.weights is None and source.partition(":")[0] in UNTRAINED:
-        warnings.warn(
-            f"{source} without --weights is untrained: its figures say nothing",
-            MedrobustWarning,
-            stacklevel=2,
-        )
-    bounds = info.bounds if settings.bounds is None else settings.bounds
-    usual_dice = EMBEDDED_SUCCESS_DICE if info.source.startswith(EMBEDDED) else SUCCESS_DICE
-    task = task_for(info, settings.success_dice or usual_dice, settings.surface_tolerance, settings.lesion_classes)
-    model = settings.wrapped(model).to(device)
-    library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
-    return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0][:120]}") from error
-    return device
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ _TASKS: dict[EmbeddedName, tuple[TaskName, tuple[str, ...]]] = {
 
 # Slices from 62 mm below to 76 mm above the anterior commissure: each shows at least 4 cm² of brain.
 LOWEST_MM, HIGHEST_MM = -62, 76
+PIXEL_MM = 2.0
 # In-plane the 197 × 233 mm of the template are padded to 208 × 240 and averaged 2 by 2.
 PADDING = ((5, 6), (3, 4), (0, 0))
 SLICE_SIZE = (120, 104)
@@ -95,6 +96,7 @@ class EmbeddedDataset:
             image=torch.tensor(self.images[index]).unsqueeze(0),
             truth=self.truths[index].clone(),
             columns={"z_mm": str(height)},
+            spacing=(PIXEL_MM, PIXEL_MM),
         )
 
     def fingerprint(self) -> str:

@@ -13,12 +13,12 @@ from typing import cast, get_args
 
 from torch import nn
 
-from medrobust.config import task_for
 from medrobust.data import DataOptions, Dataset, open_dataset
 from medrobust.data.embedded import EmbeddedName
 from medrobust.data.options import evenly
 from medrobust.data.subset import Subset, split_by_patient
 from medrobust.errors import InputError
+from medrobust.jobs import task_for
 from medrobust.models import load_embedded_model, load_model, load_weights
 from medrobust.models.networks import UNet
 from medrobust.models.randomness import seeded
@@ -63,7 +63,8 @@ class Benchmark:
 
     def victim(self, seed: int) -> Victim:
         """The model of a run, ready to be attacked."""
-        task = task_for(self.test.info, self.success_dice)
+        options = {"success_dice": self.success_dice} if self.test.info.task == "segmentation" else {}
+        task = task_for(self.test.info, **options)
         return Victim(self.model(seed), task, self.test.info.bounds, self.mean, self.std)
 
     def describe(self) -> dict[str, object]:

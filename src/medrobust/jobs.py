@@ -1,0 +1,194 @@
+"""What a configuration asks for, done: data opened, models loaded, runs made, images written."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medrobust.config import EMBEDDED, RunConfig
+from medrobust.data import Dataset, DatasetInfo, open_dataset
+from medrobust.data.class_names import class_indices
+from medrobust.errors import InputError, MedrobustWarning
+from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_adversarial
+from medrobust.models import load_model
+from medrobust.run import Run, evaluate, progress_bar
+from medrobust.tasks import Classification, Detection, Segmentation, Task
+from medrobust.victim import Victim
+
+EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
+EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
+UNTRAINED = ("timm", "torchvision", "smp")
+LIBRARIES = (EMBEDDED, *UNTRAINED)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data set with the model that is to answer it."""
+
+    dataset: Dataset
+    victim: Victim
+    model_name: str
+
+
+def build_parts(config: RunConfig) -> Iterator[Part]:
+    """Open the data and load the model of each part of a run; the embedded default has two.
+
+    Raises:
+        InputError: they cannot be read, or do not fit each other.
+    """
+    own_data, own_model = config.data.path != EMBEDDED, config.model.source != EMBEDDED
+    if own_model and not own_data:
+        raise InputError("give the data of this model with --data (embedded:tissue or embedded:level are brain slices)")
+    if own_data and not own_model and not config.data.path.startswith(EMBEDDED):
+        raise InputError("give the model of these data with --model, e.g. timm:resnet18 (see `medrobust models`)")
+    for path in (config.data.path,) if own_data else EMBEDDED_PARTS:
+        dataset = open_dataset(path, config.data.options(config.skip_bad))
+        config.check_attacks(dataset.info)
+        source = config.model.source if own_model else path
+        yield Part(dataset, _victim(dataset.info, config, source), source)
+
+
+def run_config(config: RunConfig, *, progress: bool = False) -> Run:
+    """Do the main job as configured.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    attacks = config.build_attacks()
+    whole: Run | None = None
+    parts = list(build_parts(config))
+    for part in parts:
+        name = config.name
+        if name is not None and len(parts) > 1:
+            name = f"{name}: {part.dataset.info.name}"
+        run = evaluate(
+            part.victim,
+            part.dataset,
+            attacks,
+            config.threat.threats(part.dataset.info),
+            seed=config.seed,
+            batch_size=config.batch_size,
+            gallery=config.gallery,
+            skip_bad=config.skip_bad,
+            name=name,
+            model_name=part.model_name,
+            config=config.model_dump(mode="json"),
+            progress=progress,
+            afterchecks=SURVIVAL if config.survive else (),
+        )
+        whole = run if whole is None else whole.joined(run)
+    assert whole is not None
+    return whole
+
+
+def export_config(
+    config: RunConfig, attack_name: str, folder: Path, *, deidentify: bool = True, progress: bool = False
+) -> Iterator[tuple[Path, list[dict[str, object]], list[Skipped]]]:
+    """Write adversarial images as configured: per part its folder, its manifest's rows and what was skipped.
+
+    The attack takes its options from the configuration's attack of that label, if there is one. `deidentify` leaves out
+    of the images' headers what may name a patient.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    attack = config.build_attack(attack_name)
+    if len(config.threat.eps) != 1:
+        raise InputError(f"images are written for one budget, got {len(config.threat.eps)}: give one --eps")
+    check_output_folder(folder)
+    parts = list(build_parts(config))
+    for part in parts:
+        skipped: list[Skipped] = []
+        (threat,) = config.threat.threats(part.dataset.info)
+        place = folder if len(parts) == 1 else folder / part.dataset.info.name
+        with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
+            rows = export_adversarial(
+                part.victim,
+                part.dataset,
+                attack,
+                threat,
+                place,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                deidentify=deidentify,
+                on_bad=skipped.append if config.skip_bad else None,
+                on_progress=advance,
+            )
+        yield place, rows, skipped
+
+
+def task_for(info: DatasetInfo, **options: Any) -> Task:
+    """The task that reads the outputs of a model for these data.
+
+    Args:
+        info: of the data.
+        options: of `Segmentation` or `Detection`; `lesion_classes` may be given by name.
+
+    Raises:
+        InputError: an option has no such value, or is another task's.
+    """
+    classes = len(info.classes)
+    kind: Callable[..., Task] = Classification
+    if info.task == "segmentation":
+        kind, options = Segmentation, {"ignore_index": info.ignore_index, **options}
+        if "lesion_classes" in options:
+            options["lesion_classes"] = class_indices(options["lesion_classes"], info.classes)
+    elif info.task == "detection":
+        kind = Detection
+    else:
+        options |= {
+            "multilabel": info.task == "multilabel",
+            "ordinal": info.task == "ordinal",
+            "ignore_index": info.ignore_index,
+        }
+    known = signature(kind).parameters
+    for name in options:
+        if name not in known:
+            raise InputError(f"model.{name} has no meaning for {info.task}, the task of {info.name!r}; leave it out")
+    return kind(classes, **options)
+
+
+def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
+    device = _device(config.device)  # before a model is trained in vain
+    settings = config.model
+    if settings.over_slices is not None and info.spatial_dims != 3:
+        raise InputError(f"model.over_slices is for volumes; the images of {info.name!r} have no third axis")
+    model = load_model(
+        source,
+        outputs=config.model.outputs or len(info.classes),
+        channels=info.channels,
+        task=info.task,
+        weights=config.model.weights,
+        spatial_dims=info.spatial_dims if settings.over_slices is None else 2,
+    )
+    if settings.weights is None and source.partition(":")[0] in UNTRAINED:
+        warnings.warn(
+            f"{source} without --weights is untrained: its figures say nothing",
+            MedrobustWarning,
+            stacklevel=2,
+        )
+    bounds = info.bounds if settings.bounds is None else settings.bounds
+    options = settings.task_options()
+    if info.source.startswith(EMBEDDED) and info.task == "segmentation":
+        options = {"success_dice": EMBEDDED_SUCCESS_DICE, **options}
+    task = task_for(info, **options)
+    model = settings.wrapped(model).to(device)
+    library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
+    return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0][:120]}") from error
+    return device
