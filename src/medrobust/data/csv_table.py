@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from medrobust.data.admission import Enclosure, admit
+from medrobust.data.admission import Enclosure
+from medrobust.data.assembly import assemble
 from medrobust.data.class_names import RETINOPATHY_GRADES, name_classes
-from medrobust.data.dataset import Dataset, DatasetInfo, TaskName
+from medrobust.data.dataset import Dataset, TaskName
 from medrobust.data.file_types import is_readable, without_suffix
 from medrobust.data.files import FileEntry, last_name, no_split_of
 from medrobust.data.images import printable
 from medrobust.data.labels import as_index, class_of, infer_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
 from medrobust.data.rows import Row, Rows, read_rows
-from medrobust.data.slices import dataset_of_files
-from medrobust.data.traits import image_traits
 from medrobust.errors import InputError
 
 # Columns and folders that are found by themselves, the likeliest first; options name others.
@@ -172,21 +171,15 @@ def open_csv_table(path: Path, options: DataOptions) -> Dataset:
     task, classes = _task_and_classes(rows, columns, options)
     images = ImageFinder(_find_image_folder(table, options))
     labelled = LabelledTable(rows, columns, task, classes, images, options.ignore_index)
-    entries = admit([labelled.entry(row) for row in evenly(chosen, options.limit)], path, options)
-    traits = image_traits(entries, options, printable(table))
-    info = DatasetInfo(
+    return assemble(
+        [labelled.entry(row) for row in evenly(chosen, options.limit)],
+        path,
+        options,
         name=last_name(table.parent) if path.is_dir() else printable(table.stem),
         task=task,
         classes=classes,
-        channels=traits.channels,
-        bounds=traits.bounds,
-        unit=traits.unit,
-        spatial_dims=traits.spatial_dims,
-        source=printable(path),
-        notes=(*notes, *traits.notes),
-        ignore_index=options.ignore_index,
+        notes=notes,
     )
-    return dataset_of_files(info, entries, options)
 
 
 def _is_table(path: Path) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medrobust.data.admission import admit
-from medrobust.data.dataset import Dataset, DatasetInfo
+from medrobust.data.assembly import assemble
+from medrobust.data.dataset import Dataset
 from medrobust.data.files import (
     SPLIT_NAMES,
     FileEntry,
@@ -18,8 +18,6 @@ from medrobust.data.files import (
 )
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, choose_task, evenly
-from medrobust.data.slices import dataset_of_files
-from medrobust.data.traits import image_traits
 from medrobust.errors import InputError
 
 
@@ -57,20 +55,15 @@ def open_image_folder(path: Path, options: DataOptions) -> Dataset:
         raise InputError(
             f"{printable(roots[0])}: no image in its class folders; put PNG, JPEG, TIFF or NIfTI files there"
         )
-    entries = admit(evenly(every, options.limit), path, options)
-    traits = image_traits(entries, options, source)
-    info = DatasetInfo(
+    return assemble(
+        evenly(every, options.limit),
+        path,
+        options,
         name=last_name(path),
         task=choose_task(options.task, "classification", ["classification", "ordinal"], source),
         classes=classes,
-        channels=traits.channels,
-        bounds=traits.bounds,
-        unit=traits.unit,
-        spatial_dims=traits.spatial_dims,
-        source=source,
-        notes=(*notes, *traits.notes),
+        notes=notes,
     )
-    return dataset_of_files(info, entries, options)
 
 
 def _roots(path: Path, source: str, split: str) -> tuple[Sequence[Path], tuple[str, ...]]:

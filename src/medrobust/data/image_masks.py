@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from medrobust.data.admission import admit
+from medrobust.data.assembly import assemble
 from medrobust.data.class_names import name_classes, numbered
-from medrobust.data.dataset import Dataset, DatasetInfo
+from medrobust.data.dataset import Dataset
 from medrobust.data.file_types import without_suffix
 from medrobust.data.files import (
     SPLIT_NAMES,
@@ -22,8 +22,6 @@ from medrobust.data.files import (
 from medrobust.data.images import printable
 from medrobust.data.masks import guess_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
-from medrobust.data.slices import dataset_of_files
-from medrobust.data.traits import image_traits
 from medrobust.errors import BadSampleError, InputError
 
 IMAGES, MASKS = "images", "masks"
@@ -60,21 +58,15 @@ def open_image_masks(path: Path, options: DataOptions) -> Dataset:
     source = printable(path)
     root, notes = _root(path, source, options)
     every = _pair(path, root / (options.image_folder or IMAGES), root / (options.mask_folder or MASKS), options)
-    entries = admit(evenly(every, options.limit), path, options)
-    traits = image_traits(entries, options, source)
-    info = DatasetInfo(
+    return assemble(
+        evenly(every, options.limit),
+        path,
+        options,
         name=last_name(path),
         task=choose_task(options.task, "segmentation", ["segmentation"], source),
         classes=mask_classes(every, options, source),
-        channels=traits.channels,
-        bounds=traits.bounds,
-        unit=traits.unit,
-        spatial_dims=traits.spatial_dims,
-        source=source,
-        notes=(*notes, *traits.notes),
-        ignore_index=options.ignore_index,
+        notes=notes,
     )
-    return dataset_of_files(info, entries, options)
 
 
 def _has_both(root: Path, options: DataOptions) -> bool:
