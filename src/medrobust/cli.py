@@ -222,9 +222,11 @@ def list_attacks() -> None:
     """List the attacks, with their options and where they are from."""
     from medrobust.attacks import ATTACKS, option_names
 
-    table = _list("attack", "what it does", "reference", "options")
+    table = _list("attack", "for", "what it does", "reference", "options")
     for key, entry in ATTACKS.items():
-        table.add_row(key, entry.summary, entry.reference, ", ".join(option_names(key)))
+        table.add_row(
+            key, ", ".join(entry.tasks) or "all", entry.summary, entry.reference, ", ".join(option_names(key))
+        )
     _console().print(table)
 
 
