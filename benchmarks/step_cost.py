@@ -79,7 +79,9 @@ def contenders(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, Run
     }
 
 
-def step_seconds(runners: dict[str, Runner], rounds: int) -> dict[str, list[float]]:
+def step_seconds(
+    runners: dict[str, Runner], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds a step of each, one figure a round; a first round is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for round_number in range(rounds + 1):
@@ -88,9 +90,9 @@ def step_seconds(runners: dict[str, Runner], rounds: int) -> dict[str, list[floa
         for name in order:
             times = []
             for steps in (SHORT, LONG):
-                started = time.perf_counter()
+                started = clock()
                 runners[name](steps)
-                times.append(time.perf_counter() - started)
+                times.append(clock() - started)
             if round_number:
                 seconds[name].append((times[1] - times[0]) / (LONG - SHORT))
     return seconds
