@@ -186,10 +186,12 @@ def _climb(
         gradient = threat.allowed(_gradient(terms.total, current))
         with torch.no_grad():
             gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)), scratch)
-            stuck += lost
+            stuck += lost if terms.left is None else lost & terms.left
             for part in parts:
                 gradient = part(gradient)
             direction = plan.direction(gradient, Situation(threat, victim.task, iterate, terms.outputs))
+            if terms.left is not None:
+                direction = torch.where(per_image(terms.left, direction), direction, 0)
             # the iterate before last is nobody's any more
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
             job.ball.project_(moved)
