@@ -17,8 +17,9 @@ from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
-from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, Towards, make_target
+from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, make_target
 from medrobust.attacks.tog import TOG, DetectionGoal
+from medrobust.attacks.towards import Towards
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 

@@ -79,10 +79,12 @@ class ObjectsLeft(OutputObjective):
         """The mean difference, `(B,)`.
 
         Raises:
-            InputError: boxes are given as the answer to reach.
+            InputError: boxes are given as the answer to reach, or the images were moved.
         """
         if iterate.sign < 0:
             raise InputError("against a detector DAG has no target to reach: it needs targeted=False")
+        if iterate.placement is not None:
+            raise InputError("against a detector DAG's targets are places of the clean image: it may not be moved")
         log_probs = task.log_probs_at(outputs, self.places)
         label, other = (log_probs.gather(1, at.unsqueeze(1)).squeeze(1) for at in (self.label, self.other))
         return position_mean(torch.where(self._still(log_probs), other - label, 0), self.seen)

@@ -112,6 +112,11 @@ def run_plan(
     victim.check_images(images)
     victim.task.check_truth(truth)
     threat.check(images, victim.bounds)
+    if plan.targeted and threat.region is not None:
+        raise InputError(
+            "a region is of the true answer, a targeted attack is given the wanted one: use Towards, or call "
+            "threat.for_truth(truth, images) first"
+        )
     images = images.detach()
     ids = list(range(len(images))) if ids is None else list(ids)
     if len(ids) != len(images) or len(truth) != len(images):
@@ -205,13 +210,16 @@ def _climb(
 
 
 def _placed(iterate: Iterate, placement: Placement, victim: Victim) -> Iterate:
-    """The iterate as the model is to see it, with the clean image and the truth in register."""
+    """The iterate as the model is to see it, with all that belongs to it in register."""
     low = victim.bounds[0]
     return replace(
         iterate,
         current=placement.images(iterate.current, low),
         clean=placement.images(iterate.clean, low),
         truth=victim.task.placed(iterate.truth, placement, iterate.clean.shape[2:]),
+        previous=None if iterate.previous is None else placement.images(iterate.previous, low),
+        direction=None if iterate.direction is None else placement.images(iterate.direction, 0),
+        placement=placement,
     )
 
 

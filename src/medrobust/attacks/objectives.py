@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from medrobust.tasks import Task
+from medrobust.tasks import Placement, Task
 from medrobust.victim import Victim
 
 
@@ -23,6 +23,7 @@ class Iterate:
         sign: +1 to leave the truth, −1 to reach the target.
         previous: the iterate before, None at the start.
         direction, step_size: what was added to `previous`, before projection, is their product.
+        placement: where in their frame all these were put, None where they were not moved.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Iterate:
     step_size: float = 0.0
     previous: Tensor | None = None
     direction: Tensor | None = None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,11 @@ class DetectionGoal(OutputObjective):
 
     def deviation(self, task: Task[Any], outputs: Any, iterate: Iterate) -> Tensor:
         """L against the made-up truth, negative where it is to fall."""
-        assert self.wanted is not None
-        loss = task.loss(outputs, self.wanted)
+        wanted = self.wanted
+        assert wanted is not None
+        if iterate.placement is not None:
+            wanted = task.placed(wanted, iterate.placement, iterate.clean.shape[2:])
+        loss = task.loss(outputs, wanted)
         return loss if self.goal in ("untargeted", "fabrication") else -loss
 
     def _mislabelled(self, task: Detection, outputs: Any, objects: Tensor) -> Tensor:
