@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from medrobust.attacks import ASMA, BIM, DAG, SMIA, CosPGD, SegPGD, Stabilized
-from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, DAGLoss, SegPGDLoss
+from medrobust.attacks.dag import DAGLoss
+from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, SegPGDLoss
 from medrobust.attacks.directions import Situation
 from medrobust.attacks.objectives import Iterate
 from medrobust.attacks.smoothing import GaussianSmoothing

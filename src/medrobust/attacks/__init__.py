@@ -7,7 +7,8 @@ from inspect import signature
 from typing import NamedTuple
 
 from medrobust.attacks.attack import Attack
-from medrobust.attacks.dense import ASMA, DAG, CosPGD, SegPGD
+from medrobust.attacks.dag import DAG
+from medrobust.attacks.dense import ASMA, CosPGD, SegPGD
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
@@ -16,8 +17,9 @@ from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
-from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, Towards, make_target
+from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, make_target
 from medrobust.attacks.tog import TOG, DetectionGoal
+from medrobust.attacks.towards import Towards
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
 
@@ -79,7 +81,12 @@ ATTACKS: dict[str, CatalogueEntry] = {
     "cospgd": CatalogueEntry(
         CosPGD, "pixels by their agreement with the truth (CosPGD)", "arXiv:2302.02213", ("segmentation",)
     ),
-    "dag": CatalogueEntry(DAG, "logits of the pixels still right (DAG)", "arXiv:1703.08603", ("segmentation",)),
+    "dag": CatalogueEntry(
+        DAG,
+        "logits of the pixels still right, the objects still seen (DAG)",
+        "arXiv:1703.08603",
+        ("segmentation", "detection"),
+    ),
     "asma": CatalogueEntry(ASMA, "to a chosen mask, by adaptive steps (ASMA)", "arXiv:1907.13124", ("segmentation",)),
 }
 

@@ -94,25 +94,6 @@ class CosPGDLoss(OutputObjective):
         return position_mean(-weight * pixels.true, pixels.used)
 
 
-class DAGLoss(OutputObjective):
-    """How far, at the pixels where the goal is not reached yet, a wrong logit is above the true one.
-
-    Xie, Wang, Zhang, Zhou, Xie, Yuille: DAG, ICCV 2017, arXiv 1703.08603, eq. 2 and 3: Σ (f_wrong − f_true) over the
-    targets still answered right; here their sum over the number of pixels, which moves no step of DAG's. The wrong
-    class is the best of the others at the iterate; the paper draws one for every target in advance. Towards a target,
-    it is the classes above it that are left, where it is not reached. An image in which nothing is left has the mean
-    over all its pixels, so that there is a gradient.
-    """
-
-    def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
-        """The mean difference, `(B,)`."""
-        pixels = Pixels.of("DAG", task, outputs, iterate.truth)
-        left = pixels.left(iterate.sign)
-        left = left | (pixels.used & ~per_image(left.flatten(1).any(1), left))
-        difference = torch.where(left, pixels.others - pixels.true, 0)
-        return position_mean(difference, pixels.used)
-
-
 @dataclass(frozen=True)
 class ASMALoss(OutputObjective):
     """Raise the wanted class where it is not answered yet, and stay near the image.
@@ -168,29 +149,6 @@ class CosPGD(StabilizedAttack):
     def inner(self) -> OutputObjective:
         """CosPGD's loss."""
         return CosPGDLoss()
-
-
-@dataclass(frozen=True, kw_only=True)
-class DAG(StabilizedAttack):
-    """x ← Π(x + γ · ∇/‖∇‖∞) on `DAGLoss` until no pixel is left, where the image stays. arXiv 1703.08603, alg. 1.
-
-    γ is `step_size`. The original has no ball: it is this attack with `step_size=0.5/255`, `steps=150` and a threat
-    whose eps is the width of the bounds, its size then to be read from the records. Fewer, larger steps in a ball are
-    the default. In the L2 norm the step is the gradient at length γ.
-    """
-
-    def inner(self) -> OutputObjective:
-        """DAG's difference of logits."""
-        return DAGLoss()
-
-    def direction(self) -> Direction:
-        """The gradient itself, and none where no pixel is left."""
-        return _unless_done
-
-
-def _unless_done(gradient: Tensor, at: Situation) -> Tensor:
-    left = Pixels.of("DAG", at.task, at.outputs, at.iterate.truth).left(at.iterate.sign)
-    return torch.where(per_image(left.flatten(1).any(1), gradient), largest_to_one(gradient, at), 0)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ def run_plan(
     victim.check_images(images)
     victim.task.check_truth(truth)
     threat.check(images, victim.bounds)
+    if plan.targeted and threat.region is not None:
+        raise InputError(
+            "a region is of the true answer, a targeted attack is given the wanted one: use Towards, or call "
+            "threat.for_truth(truth, images) first"
+        )
     images = images.detach()
     ids = list(range(len(images))) if ids is None else list(ids)
     if len(ids) != len(images) or len(truth) != len(images):
@@ -186,10 +191,12 @@ def _climb(
         gradient = threat.allowed(_gradient(terms.total, current))
         with torch.no_grad():
             gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)), scratch)
-            stuck += lost
+            stuck += lost if terms.left is None else lost & terms.left
             for part in parts:
                 gradient = part(gradient)
             direction = plan.direction(gradient, Situation(threat, victim.task, iterate, terms.outputs))
+            if terms.left is not None:
+                direction = torch.where(per_image(terms.left, direction), direction, 0)
             # the iterate before last is nobody's any more
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
             job.ball.project_(moved)
@@ -203,13 +210,16 @@ def _climb(
 
 
 def _placed(iterate: Iterate, placement: Placement, victim: Victim) -> Iterate:
-    """The iterate as the model is to see it, with the clean image and the truth in register."""
+    """The iterate as the model is to see it, with all that belongs to it in register."""
     low = victim.bounds[0]
     return replace(
         iterate,
         current=placement.images(iterate.current, low),
         clean=placement.images(iterate.clean, low),
         truth=victim.task.placed(iterate.truth, placement, iterate.clean.shape[2:]),
+        previous=None if iterate.previous is None else placement.images(iterate.previous, low),
+        direction=None if iterate.direction is None else placement.images(iterate.direction, 0),
+        placement=placement,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from medrobust.tasks import Task
+from medrobust.tasks import Placement, Task
 from medrobust.victim import Victim
 
 
@@ -23,6 +23,7 @@ class Iterate:
         sign: +1 to leave the truth, −1 to reach the target.
         previous: the iterate before, None at the start.
         direction, step_size: what was added to `previous`, before projection, is their product.
+        placement: where in their frame all these were put, None where they were not moved.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Iterate:
     step_size: float = 0.0
     previous: Tensor | None = None
     direction: Tensor | None = None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Terms:
         total: `(B,)`, what the step ascends.
         outputs: the model's outputs at the iterate, a tensor or `DetectorOutputs`.
         smoothed: its outputs at the smoothed image S(x'), where the objective needed just these.
+        left: bool `(B,)`, is there anything left to reach? An image with nothing left stays where it is. None: always.
     """
 
     total: Tensor
     outputs: Any
     smoothed: Any = None
+    left: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -77,10 +81,15 @@ class OutputObjective(ABC):
         """Itself: it needs to know nothing of the clean images."""
         return self
 
+    def left(self, task: Task, outputs: Any, iterate: Iterate) -> Tensor | None:
+        """Bool `(B,)`: is there anything left to reach? None where there always is."""
+        return None
+
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
         """Ascend the deviation from the truth, or descend the one from the target."""
         outputs = victim.forward(iterate.current)
-        return Terms(iterate.sign * self.deviation(victim.task, outputs, iterate), outputs)
+        total = iterate.sign * self.deviation(victim.task, outputs, iterate)
+        return Terms(total, outputs, left=self.left(victim.task, outputs, iterate))
 
 
 class TaskLoss(OutputObjective):

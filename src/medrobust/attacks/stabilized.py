@@ -94,12 +94,18 @@ class Stabilized:
         task = victim.task
         deviation = iterate.sign * self.inner.deviation(task, outputs, iterate)
         divergence = "hard" if self.variant == "released" else self.divergence
-        distance = task.consistency(outputs, target, divergence, task.used_positions(outputs, iterate.truth))
+        used = task.used_positions(outputs, iterate.truth) if task.can_ignore else None
+        distance = task.consistency(outputs, target, divergence, used)
         if self.stabilize == "once_fooled":
             fooled = task.fooled(target, iterate.truth)
             distance = torch.where(fooled if iterate.sign > 0 else ~fooled, distance, 0)
         same = self.variant == "paper" and self.smooth == "input"
-        return Terms(self.a1 * deviation - self.a2 * distance, outputs, detached(target) if same else None)
+        return Terms(
+            self.a1 * deviation - self.a2 * distance,
+            outputs,
+            smoothed=detached(target) if same else None,
+            left=self.inner.left(task, outputs, iterate),
+        )
 
     def _branches(self, victim: Victim, iterate: Iterate) -> tuple[Any, Any]:
         """f(x') and the prediction it is to agree with."""

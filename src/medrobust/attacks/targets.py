@@ -1,28 +1,20 @@
-"""Chosen answers: erase a lesion, move it, or draw any mask.
-
-A data set knows the truth and no target. `Towards` makes the target of the truth, so that an attack that goes towards
-an answer can be evaluated like any other.
-"""
+"""Chosen answers: erase a lesion, move it, or draw any mask. `Towards` (towards.py) takes an attack there."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack
-from medrobust.attacks.loop import AttackResult
 from medrobust.checks import at_least
 from medrobust.data.file_types import is_readable, read_stored_mask
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation
-from medrobust.threat import Threat
-from medrobust.victim import Victim
 
 
 class Target(Protocol):
@@ -81,6 +73,10 @@ class EmptyMask:
         erased = self.classes or tuple(range(least, task.classes))
         if not all(least <= number < task.classes for number in erased):
             raise InputError(f"classes to erase are {least} to {task.classes - 1}, got {list(erased)}")
+        if least and task.ignore_index in (0, *erased):
+            raise InputError(
+                f"the task ignores class {task.ignore_index}: it is neither erased nor put in another's place"
+            )
         if least:
             return torch.isin(labels, torch.tensor(erased, device=labels.device))
         chosen = torch.isin(torch.arange(task.classes), torch.tensor(erased)).to(labels.device)
@@ -208,70 +204,6 @@ class MaskFile(_Resembled):
 def _stem(name: str) -> str:
     """A file's name without its ending, which is ".nii.gz" in one piece."""
     return re.sub(r"(\.nii\.gz|\.[^.]+)$", "", name, flags=re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Towards:
-    """An attack towards an answer made of the truth. To whoever runs it, it takes the truth like an untargeted one.
-
-    Its result tells of the wanted mask: `loss` is against it, and `success` whether it is reached; see the target.
-
-    Args:
-        attack: has an option `targeted`, which is set.
-        target: `EmptyMask`, `ShiftedMask`, `MaskFile` or one of the user's.
-
-    Raises:
-        InputError: the attack cannot be targeted.
-    """
-
-    attack: Attack
-    target: Target
-
-    def __post_init__(self) -> None:
-        if getattr(self.attack, "targeted", False):
-            return
-        options: list[str] = [option.name for option in fields(self.attack)] if is_dataclass(self.attack) else []
-        if "targeted" not in options:
-            raise InputError(f"{type(self.attack).__name__} cannot be targeted")
-        object.__setattr__(self, "attack", replace(self.attack, targeted=True))  # type: ignore[type-var]
-
-    @property
-    def targeted(self) -> bool:
-        """False: it is given the truth."""
-        return False
-
-    def describe(self) -> dict[str, object]:
-        """Those of the attack, with the target; the name tells them apart from the attack on the truth."""
-        inner = self.attack.describe()
-        return {**inner, "attack": f"{inner.get('attack')} towards a mask", "target": self.target.describe()}
-
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult:
-        """Attack a batch; see `IterativeAttack.__call__`. A region of the threat is that of the truth, not the target.
-
-        Raises:
-            InputError: the task has no masks, or the target cannot be made.
-        """
-        task = victim.task
-        if not isinstance(task, Segmentation):
-            raise InputError(f"a target of masks is for segmentation, got a task of {task.name}")
-        task.check_truth(truth)
-        threat = threat.for_truth(truth, images, task.classes)
-        wanted = self.target.of(task, truth, ids)
-        result = self.attack(victim, images, wanted, threat, seed, ids)
-        if not len(images):
-            return result
-        truth, wanted = truth.to(result.outputs.device), wanted.to(result.outputs.device)
-        with torch.no_grad():
-            reached = self.target.reached(task, result.outputs, truth, wanted)
-        return replace(result, success=reached)
 
 
 def make_target(written: object) -> Target:

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from medrobust.attacks.iterative import IterativeAttack
-from medrobust.attacks.objectives import Iterate, Objective, OutputObjective
+from medrobust.attacks.objectives import Iterate, OutputObjective
+from medrobust.attacks.smia import StabilizedAttack
 from medrobust.checks import one_of
 from medrobust.data.dataset import NO_BOX
 from medrobust.errors import InputError
@@ -62,8 +62,11 @@ class DetectionGoal(OutputObjective):
 
     def deviation(self, task: Task[Any], outputs: Any, iterate: Iterate) -> Tensor:
         """L against the made-up truth, negative where it is to fall."""
-        assert self.wanted is not None
-        loss = task.loss(outputs, self.wanted)
+        wanted = self.wanted
+        assert wanted is not None
+        if iterate.placement is not None:
+            wanted = task.placed(wanted, iterate.placement, iterate.clean.shape[2:])
+        loss = task.loss(outputs, wanted)
         return loss if self.goal in ("untargeted", "fabrication") else -loss
 
     def _mislabelled(self, task: Detection, outputs: Any, objects: Tensor) -> Tensor:
@@ -85,11 +88,12 @@ class DetectionGoal(OutputObjective):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TOG(IterativeAttack):
+class TOG(StabilizedAttack):
     """PGD on one of four goals against a detector; α = eps/4 unless given (2/255 at eps 8/255, as in the paper).
 
     The paper descends the objectness terms of the loss for "vanishing" and climbs them for "fabrication"; here it is
-    the whole loss, of which an empty truth leaves these terms (and, for two stages, the background class).
+    the whole loss, of which an empty truth leaves these terms (and, for two stages, the background class). SMIA's
+    term is added by `a2`, see `StabilizedAttack`.
 
     Args:
         goal, reference, wrong: see `DetectionGoal`. Success is an answer that is wrong by the truth, for every goal.
@@ -101,14 +105,10 @@ class TOG(IterativeAttack):
     reference: Reference = "detections"
     wrong: Wrong = "most_likely"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.objective()  # checks the options
-
     def default_step_size(self, eps: float) -> float:
         """A quarter of the budget."""
         return eps / 4
 
-    def objective(self) -> Objective:
+    def inner(self) -> DetectionGoal:
         """The loss against a made-up truth."""
         return DetectionGoal(goal=self.goal, reference=self.reference, wrong=self.wrong)

@@ -131,9 +131,12 @@ class FasterRCNNDetector(TorchvisionDetector):
         maps = {name.removeprefix(FEATURES): one for name, one in tensors.items() if name.startswith(FEATURES)}
         heads = self.model.roi_heads
         pooled = heads.box_roi_pool(maps, boxes, [resized_size(outputs)] * len(boxes))
-        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        # the outputs are where the images were, in single precision: the weights need not be
+        weights = next(self.model.parameters())
+        answers = heads.box_predictor(heads.box_head(pooled.to(weights)))
         counts = [len(one) for one in boxes]
-        return list(logits.split(counts)), list(deltas.split(counts))
+        logits, deltas = (list(answer.to(pooled).split(counts)) for answer in answers)
+        return logits, deltas
 
 
 def _first_stage(outputs: DetectorOutputs) -> tuple[Tensor, Tensor, list[int]]:

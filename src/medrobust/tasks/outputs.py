@@ -42,7 +42,7 @@ def picked(take: Tensor, first: Outputs, second: Outputs) -> Outputs:
 def finite_images(outputs: Tensor | DetectorOutputs) -> Tensor:
     """Bool `(B,)`: is every number of an image's outputs finite?"""
     tensors = outputs.tensors.values() if isinstance(outputs, DetectorOutputs) else [outputs]
-    return torch.stack([tensor.flatten(1).isfinite().all(1) for tensor in tensors]).all(0)
+    return torch.stack([tensor.reshape(len(tensor), -1).isfinite().all(1) for tensor in tensors]).all(0)
 
 
 def _picked(take: Tensor, first: Tensor, second: Tensor) -> Tensor:
