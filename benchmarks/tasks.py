@@ -5,8 +5,8 @@
 Bare is what nobody can do without: the model forward on x' and on S(x') in one batch of 2B, its loss, and backward to
 the input. For a detector it is torchvision's own forward in train mode (BatchNorm frozen) on the same 2B images, which
 matches anchors and targets for all of them. Random weights: they do not change the cost of the passes. Timed as in
-`step_cost.py`: differences of a long and a short run, ratios round by round. `--cpu-time` counts the processor's seconds
-instead of the clock's, for a machine that others use too (with one thread they are the same on a quiet one).
+`step_cost.py`: differences of a long and a short run, ratios round by round. `--cpu-time` counts the processor's
+seconds instead of the clock's, for a machine that others use too (with one thread they are the same on a quiet one).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> None:
         "classification": classification(),
         "segmentation": segmentation(),
         "SSDlite": detector(detection.ssdlite320_mobilenet_v3_large, 320),
-        "RetinaNet": detector(detection.retinanet_resnet50_fpn, 160, min_size=160, max_size=160),
+        "RetinaNet": detector(detection.retinanet_resnet50_fpn, 96, min_size=96, max_size=96),
         "Faster R-CNN": detector(detection.fasterrcnn_mobilenet_v3_large_320_fpn, 320),
     }
     print(f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds")
