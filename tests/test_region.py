@@ -101,6 +101,15 @@ def test_an_image_without_the_class_stays_as_it_is():
     assert not attacked(mr.Threat(0.2, region=mr.Region((1,))), truth=TRUTH.clamp_min(2)).any()
 
 
+def test_a_target_alone_does_not_tell_where_it_is():
+    threat = mr.Threat(0.2, region=mr.Region((2,)))
+    with pytest.raises(InputError, match="a targeted attack is given"):
+        attacked(threat, attack=mr.PGD(steps=2, targeted=True))
+    known = threat.for_truth(TRUTH, TRUTH.unsqueeze(1) / 2)
+    changed = attacked(known, attack=mr.PGD(steps=2, targeted=True)) != 0
+    assert torch.equal(changed, TRUTH[0] == 2)
+
+
 def test_for_a_target_it_is_that_of_the_truth():
     """Towards an empty mask, the target has no lesion; the region is where the lesion truly is."""
     delta = attacked(mr.Threat(0.2, region=mr.Region((2,))), attack=mr.Towards(mr.PGD(steps=3), mr.EmptyMask()))

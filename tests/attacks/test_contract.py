@@ -93,6 +93,9 @@ CASES = {
     "3-D": Case(Classification(3), classifier(1, 3, 3), (3, 1, 5, 6, 7), (), 3),
     "two classes": Case(Classification(2), classifier(1, 2), (4, 1, 8, 8), (), 2),
     "one logit": Case(Classification(2), classifier(1, 1), (4, 1, 8, 8), (), 2),
+    "one logit, no axis": Case(
+        Classification(2), lambda: nn.Sequential(classifier(1, 1)(), nn.Flatten(0)), (4, 1, 8, 8), (), 2
+    ),
     "multi-label": Case(Classification(3, multilabel=True), classifier(1, 3), (4, 1, 8, 8), (3,), 2),
     "multi-label unknown": Case(
         Classification(3, multilabel=True, ignore_index=-1), classifier(1, 3), (4, 1, 8, 8), (3,), 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_detectors import CLASSES, tiny_detector
@@ -9,8 +11,11 @@ from torch import Tensor, nn
 
 import medrobust as mr
 from medrobust.attacks import ATTACKS, DetectionGoal, IterativeAttack, Stabilized, make_attack
+from medrobust.attacks.dag import DAGLoss
+from medrobust.attacks.inputs import Diversity
+from medrobust.attacks.objectives import Iterate
 from medrobust.errors import InputError
-from medrobust.tasks import kl_divergence, position_mean
+from medrobust.tasks import Placement, kl_divergence, position_mean
 
 FAMILIES = ("ssdlite", "retinanet", "fcos", "faster_rcnn")
 EPS = 4 / 255
@@ -23,7 +28,8 @@ def _attacks() -> dict[str, IterativeAttack]:
     return attacks | {
         "smia constant": mr.SMIA(steps=2, a2=0.5, through_target=False),
         "smia traced best": mr.SMIA(steps=2, trace=True, keep="best", random_start=True, restarts=2),
-        "tog vanishing": mr.TOG(steps=2, goal="vanishing"),
+        "dag stabilized": mr.DAG(steps=2, a2=0.5, random_start=True),
+        "tog vanishing": mr.TOG(steps=2, goal="vanishing", a2=1.0),
         "tog fabrication": mr.TOG(steps=2, goal="fabrication"),
         "tog mislabelling": mr.TOG(steps=2, goal="mislabelling", reference="truth", wrong="least_likely"),
     }
@@ -108,7 +114,7 @@ def test_the_loss_rises(family, name, images, truth):
     victim = victim_of(family)
     with torch.no_grad():
         clean = victim.task.loss(victim(images), truth)
-    raised = make_attack(name)(victim, images, truth, THREAT).loss
+    raised = make_attack(name, {} if name == "fgsm" else {"steps": 5})(victim, images, truth, THREAT).loss
     assert float((raised - clean).mean()) > 0
 
 
@@ -138,8 +144,6 @@ def test_smia_without_its_term_is_bim_bit_for_bit(family, images, truth):
 
 def test_the_term_compares_the_same_anchors_where_an_object_is_seen(family, images, truth):
     """D by hand: KL of class scores at the proposals of x', over those either prediction takes for an object."""
-    from medrobust.attacks.objectives import Iterate
-
     victim, term = victim_of(family), Stabilized(a1=0.0, a2=1.0)
     current = images.clone().requires_grad_()
     with victim.evaluating(), torch.enable_grad():
@@ -222,16 +226,112 @@ class TestGoals:
         assert torch.equal(wanted[..., :4], truth[..., :4])
         assert wanted[1].tolist() == truth[1].tolist(), "an image without objects has none to mislabel"
 
-    def test_a_goal_takes_the_stabilization_term(self, victim, images, truth):
-        class Stabilised(mr.TOG):
-            def objective(self) -> Stabilized:
-                return Stabilized(inner=DetectionGoal(goal=self.goal), a2=1.0)
+    def test_what_it_wants_moves_with_the_images(self, victim, images, truth):
+        """Images made smaller and moved show the boxes elsewhere; TOG's own truth goes along."""
+        placement = Placement([(24, 32)] * 3, [(10, 20)] * 3)
+        frame = torch.Size([48, 64])
+        moved, elsewhere = placement.images(images, 0.0), placement.boxes(truth, frame)
+        goal = replace(DetectionGoal(reference="truth"), wanted=truth)
+        with victim.evaluating(), torch.no_grad():
+            iterate = Iterate(0, 1, moved, moved, elsewhere, 1, placement=placement)
+            assert torch.equal(goal(victim, iterate).total, victim.task.loss(victim.forward(moved), elsewhere))
 
-        plain, steady = (
-            kind(goal="vanishing", random_start=False, trace=True)(victim, images, truth, THREAT).trajectory
-            for kind in (mr.TOG, Stabilised)
-        )
-        assert not torch.equal(plain.stabilization, steady.stabilization)
+
+class TestDAG:
+    """DAG: objects of the clean image, until none is seen."""
+
+    def test_by_the_formula(self, family, images, truth):
+        """Anchor by anchor: the targets of the clean image, and what is left of them on another image."""
+        victim = victim_of(family)
+        current = (images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(2))).clamp(0, 1)
+        iterate = Iterate(0, 1, images, current, truth, 1)
+        with victim.evaluating(), torch.no_grad():
+            clean, after = victim.forward(images), victim.forward(current)
+            places = clean.detector.places(clean)
+            p, q = (clean.detector.log_probs(outputs, places) for outputs in (clean, after))
+            terms = DAGLoss().begin(victim, images, truth)(victim, iterate)
+        moved = 0
+        for image in range(3):
+            values = []
+            for place in range(p.shape[2]):
+                label, other = sorted(range(p.shape[1]), key=lambda k: -p[image, k, place])[:2]
+                if label == 0:
+                    continue
+                scores = q[image, :, place]
+                still = int(scores.argmax()) == label
+                moved += not still
+                values.append(float(scores[other] - scores[label]) if still else 0.0)
+            assert values, "nothing is seen: the test proves nothing"
+            assert float(terms.total[image]) == pytest.approx(sum(values) / len(values), rel=1e-3, abs=1e-5)
+            assert bool(terms.left[image]) == any(values)
+        assert moved, "nothing was moved: the test proves nothing"
+
+    def test_fewer_objects_keep_their_answer(self, family, images, truth):
+        """Most of them are moved, and more than by PGD, which is after the loss."""
+        victim, threat = victim_of(family), mr.Threat(32 / 255)
+        with torch.no_grad():
+            clean = victim(images)
+            places = victim.task.places(clean)
+            label = victim.task.log_probs(clean).argmax(1)
+
+        def kept(attack: IterativeAttack) -> float:
+            outputs = attack(victim, images, truth, threat).outputs
+            with torch.no_grad():
+                same = victim.task.log_probs_at(outputs, places).argmax(1) == label
+            return float(same[label != 0].double().mean())
+
+        ours = kept(mr.DAG(steps=6))
+        assert ours < 0.7
+        assert ours < kept(mr.PGD(steps=6)) - 0.1
+
+    def test_an_image_in_which_nothing_is_seen_stays(self, images, truth):
+        victim = victim_of("ssdlite")
+        with torch.no_grad():
+            dark = torch.zeros_like(images[:1])
+            for layer in victim.model.head.classification_head.modules():
+                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                    layer.bias.view(-1, CLASSES + 1)[:, 0] += 200
+            assert int((victim.task.log_probs(victim(images)).argmax(1) != 0).sum()) == 0
+        result = mr.DAG(steps=2, a2=1.0)(victim, torch.cat([images, dark]), torch.cat([truth, truth[:1]]), THREAT)
+        assert not result.delta.any()
+        assert result.zero_gradients.tolist() == [0] * 4
+
+    def test_what_it_cannot_do(self, images, truth):
+        victim = victim_of("ssdlite")
+        with pytest.raises(InputError, match="against a detector DAG has no target to reach"):
+            mr.DAG(steps=1, targeted=True)(victim, images, truth, THREAT)
+
+        class Moved(mr.DAG):
+            def input_part(self) -> Diversity:
+                return Diversity()
+
+        with pytest.raises(InputError, match="targets are places of the clean image"):
+            Moved(steps=1)(victim, images, truth, THREAT)
+
+
+@pytest.mark.parametrize("attack", [mr.DAG(a2=0.7), mr.TOG(a2=0.7, goal="vanishing")], ids=["dag", "tog"])
+def test_a2_adds_smias_term(family, attack, images, truth):
+    """J = inner − a2·D, D as the task has it."""
+    victim, iterate = victim_of(family), Iterate(0, 1, images, images, truth, 1)
+    objective = attack.objective()
+    with victim.evaluating(), torch.no_grad():
+        alone = attack.inner().begin(victim, images, truth)(victim, iterate).total
+        found = objective.begin(victim, images, truth)(victim, iterate).total
+        here, smooth = victim.forward(images), victim.forward(objective.smoothing(images))
+        distance = victim.task.consistency(here, smooth)
+    assert bool((distance > 0).all())
+    torch.testing.assert_close(found, alone - 0.7 * distance, rtol=1e-3, atol=1e-4)
+
+
+def test_a_detector_in_half_precision(family, images, truth):
+    single, half = victim_of(family), victim_of(family)
+    half.model.to(torch.bfloat16)
+    result = mr.SMIA(steps=2)(half, images, truth, THREAT)
+    assert result.adversarial.dtype == torch.float32
+    assert bool(result.delta.flatten(1).any(1).all())
+    with torch.no_grad():
+        loss = single.task.loss(single(images), truth)
+        torch.testing.assert_close(half.task.loss(half(images), truth), loss, rtol=0.15, atol=0.1)
 
 
 def test_goals_that_cannot_be():

@@ -122,6 +122,30 @@ def test_the_objective_sees_the_moved_truth():
         assert int(((iterate.clean[:, 0] > 0.5) != (iterate.truth == 1)).sum()) <= 4 * 10
 
 
+def test_the_iterate_before_moves_along():
+    """What the released SMIA compares with, the last iterate and its step, is where the image now is."""
+    seen: list[Iterate] = []
+
+    class Watching(OutputObjective):
+        def deviation(self, task: Classification, outputs: Tensor, iterate: Iterate) -> Tensor:
+            seen.append(iterate)
+            return task.loss(outputs, iterate.truth)
+
+    class Watched(DIFGSM):
+        def objective(self) -> OutputObjective:
+            return Watching()
+
+    images = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    attack = Watched(steps=4, step_size=0.01, diversity_probability=1.0, diversity_rate=1.5)
+    attack(Victim(classifier(), Classification(3)), images, torch.tensor([0, 1]), Threat(1.0))
+    assert seen[0].previous is None
+    for iterate in seen[1:]:
+        # no bound is near: the iterate is the one before and its step, linear in the frame or not
+        moved = iterate.previous + iterate.step_size * iterate.direction
+        assert float((moved - iterate.current.detach()).abs().median()) < 1e-6
+        assert any(size != (12, 12) for size in iterate.placement.sizes)
+
+
 @pytest.mark.parametrize("options", [{"diversity_probability": 1.5}, {"diversity_rate": 0.9}])
 def test_bad_options(options: dict[str, float]):
     with pytest.raises(InputError, match=r"probability must be in \[0, 1\]|rate must be a finite number"):

@@ -49,6 +49,25 @@ def test_empty_masks():
     assert torch.equal(erased, torch.stack([TRUTH == 1, torch.zeros_like(TRUTH)], 1).long())
 
 
+@pytest.mark.parametrize("ignored", [0, 2])
+def test_what_is_ignored_is_not_erased(ignored):
+    with pytest.raises(InputError, match=f"the task ignores class {ignored}"):
+        mr.EmptyMask((2,)).of(mr.Segmentation(3, ignore_index=ignored), TRUTH, None)
+
+
+def test_a_list_of_sizes_is_as_if_each_were_alone():
+    images, truth = [IMAGES[0], IMAGES[1, :, :, :6], IMAGES[1]], [TRUTH[0], TRUTH[1, :, :6], TRUTH[1]]
+    attack = mr.Towards(mr.PGD(steps=20, step_size=0.05, random_start=True), mr.EmptyMask())
+    threat = mr.Threat(0.6, region=mr.Region((1, 2), margin=1))
+    together = attack(VICTIM, images, truth, threat, ids=["a", "b", "c"])
+    for place, name in enumerate("abc"):
+        alone = attack(VICTIM, images[place][None], truth[place][None], threat, ids=[name])
+        torch.testing.assert_close(together.adversarial[place], alone.adversarial[0])
+        assert together.success[place] == alone.success[0]
+    # the first has class 2 at 0.95: less 0.6 that is class 1 at best
+    assert together.success.tolist() == [False, True, True]
+
+
 def test_erased_is_when_no_pixel_of_it_is_answered():
     """One pixel anywhere is a lesion still found; an image that has none has nothing to erase."""
     target, answer = mr.EmptyMask((2,)), TRUTH.clone()
