@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from torch import nn
 
@@ -148,7 +148,7 @@ def standard_benchmarks(sources: Sources, track: Track = iter) -> list[Benchmark
             "artefacts in endoscopy (EAD)",
             DataOptions(resize=size, channels=3),
             "torchvision:fasterrcnn_resnet50_fpn",
-            _network("torchvision:fasterrcnn_resnet50_fpn"),
+            _faster_rcnn(size),
         ),
     }
     plans = {key: plan for key, plan in every.items() if plan.path is not None}
@@ -162,6 +162,19 @@ def _network(source: str) -> Callable[[Dataset, int], nn.Module]:
     def build(data: Dataset, seed: int) -> nn.Module:
         info = data.info
         return load_model(source, outputs=len(info.classes), channels=info.channels, task=info.task, seed=seed)
+
+    return build
+
+
+def _faster_rcnn(size: int) -> Callable[[Dataset, int], nn.Module]:
+    """One that sees the images at their own size: torchvision's would enlarge them to 800 pixels."""
+    build_any = _network("torchvision:fasterrcnn_resnet50_fpn")
+
+    def build(data: Dataset, seed: int) -> nn.Module:
+        model = build_any(data, seed)
+        transform: Any = model.transform
+        transform.min_size, transform.max_size = (size,), 2 * size
+        return model
 
     return build
 
