@@ -189,6 +189,14 @@ class TestGoals:
         )
         assert less < seen(images) < more
 
+    @pytest.mark.parametrize(("goal", "sign"), [("vanishing", -1), ("fabrication", 1)])
+    def test_nothing_is_what_the_image_is_to_show_or_to_leave(self, victim, images, truth, goal, sign):
+        iterate = Iterate(0, 1, images, images, truth, 1)
+        with victim.evaluating(), torch.no_grad():
+            found = DetectionGoal(goal=goal).begin(victim, images, truth)(victim, iterate).total
+            empty = victim.task.loss(victim.forward(images), torch.zeros(3, 0, 5))
+        torch.testing.assert_close(found, sign * empty)
+
     def test_they_move_the_loss_against_the_truth_they_make_up(self, victim, images, truth):
         empty = truth[:, :0]
         with torch.no_grad():

@@ -14,7 +14,7 @@ from medrobust.threat import TINY, Threat, per_image
 
 @dataclass(frozen=True)
 class Situation:
-    """What a rule may look at: where the loop stands, and what the model answers there."""
+    """What a rule may look at: what the model was shown, and what it answers there."""
 
     threat: Threat
     task: Task

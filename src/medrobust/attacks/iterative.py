@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Literal, cast, get_args, overload
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -14,10 +13,9 @@ from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
-from medrobust.attacks.sizes import ListResult, by_size
+from medrobust.attacks.sizes import BatchAttack
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
-from medrobust.errors import InputError
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -25,7 +23,7 @@ Keep = Literal["last", "best"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IterativeAttack:
+class IterativeAttack(BatchAttack):
     """Base of the attacks that climb an objective by steps of constant length.
 
     Args:
@@ -89,55 +87,10 @@ class IterativeAttack:
         """Name and options, for records and reports."""
         return {"attack": type(self).__name__, **asdict(self)}
 
-    @overload
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult: ...
-
-    @overload
-    def __call__(
-        self,
-        victim: Victim,
-        images: Sequence[Tensor],
-        truth: Sequence[Tensor] | Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> ListResult: ...
-
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor | Sequence[Tensor],
-        truth: Tensor | Sequence[Tensor],
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult | ListResult:
-        """Attack a batch; stateless between calls.
-
-        Args:
-            victim: the model, in data units.
-            images: `(B, C, *spatial)` float, within the victim's bounds; or a list of `(C, *spatial)` of different
-                sizes, which gives a `ListResult`.
-            truth: `(B, …)` int64, the true answers (the wanted ones, when targeted); for detection `(B, N, 5)`
-                float, as `Detection` says. For a list of images also a list.
-            threat: what may be changed.
-            seed: with `ids`, all the randomness: an image's result depends on seed and its id alone, not on the
-                batch, the order or anybody's global random state.
-            ids: one per image; its place in the batch when not given.
-
-        Raises:
-            InputError: images, truth or threat do not fit the victim.
-        """
-        if not isinstance(threat, Threat):
-            raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(threat).__name__}")
+    def attack_batch(
+        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
+    ) -> AttackResult:
+        """Run the loop, as configured."""
         plan = Plan(
             steps=self.steps,
             step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,
@@ -151,6 +104,4 @@ class IterativeAttack:
             keep_best=self.keep == "best",
             watch=self.smoothing() if self.trace else None,
         )
-        if isinstance(images, list | tuple):
-            return by_size(partial(run_plan, plan, victim, threat=threat, seed=seed), images, truth, ids)
-        return run_plan(plan, victim, cast("Tensor", images), cast("Tensor", truth), threat, seed, ids)
+        return run_plan(plan, victim, images, truth, threat, seed, ids)

@@ -181,7 +181,8 @@ def _climb(
     for index in range(plan.steps):
         current = iterate.current.detach().requires_grad_()
         iterate = replace(iterate, index=index, current=current)
-        terms = job.objective(victim, iterate if place is None else _placed(iterate, place(current), victim))
+        shown = iterate if place is None else _placed(iterate, place(current), victim)
+        terms = job.objective(victim, shown)
         # of an image that was moved the terms tell nothing about the iterate itself
         seen = terms if place is None else None
         if best is not None:
@@ -194,14 +195,14 @@ def _climb(
             stuck += lost if terms.left is None else lost & terms.left
             for part in parts:
                 gradient = part(gradient)
-            direction = plan.direction(gradient, Situation(threat, victim.task, iterate, terms.outputs))
+            direction = plan.direction(gradient, Situation(threat, victim.task, shown, terms.outputs))
             if terms.left is not None:
                 direction = torch.where(per_image(terms.left, direction), direction, 0)
             # the iterate before last is nobody's any more
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
             job.ball.project_(moved)
         iterate = replace(iterate, current=moved, previous=current.detach(), direction=direction)
-        del terms, seen, gradient
+        del terms, shown, seen, gradient
     if recorder is not None:
         recorder.record(iterate.current, None, direction)
     yield _judge(job, iterate.current, recorder.finish() if recorder else None)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
-from typing import cast, overload
 
 import torch
 from torch import Tensor
 
 from medrobust.attacks.attack import Attack
 from medrobust.attacks.loop import AttackResult
-from medrobust.attacks.sizes import ListResult, by_size
+from medrobust.attacks.sizes import BatchAttack
 from medrobust.attacks.targets import Target
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation
@@ -21,7 +19,7 @@ from medrobust.victim import Victim
 
 
 @dataclass(frozen=True)
-class Towards:
+class Towards(BatchAttack):
     """An attack towards an answer made of the truth. To whoever runs it, it takes the truth like an untargeted one.
 
     Its result tells of the wanted mask: `loss` is against it, and `success` whether it is reached; see the target.
@@ -55,57 +53,14 @@ class Towards:
         inner = self.attack.describe()
         return {**inner, "attack": f"{inner.get('attack')} towards a mask", "target": self.target.describe()}
 
-    @overload
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult: ...
-
-    @overload
-    def __call__(
-        self,
-        victim: Victim,
-        images: Sequence[Tensor],
-        truth: Sequence[Tensor] | Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> ListResult: ...
-
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor | Sequence[Tensor],
-        truth: Tensor | Sequence[Tensor],
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult | ListResult:
-        """Attack a batch, or a list; see `IterativeAttack.__call__`.
-
-        A region of the threat is that of the truth, not of the target.
+    def attack_batch(
+        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
+    ) -> AttackResult:
+        """Make the target, and go there. A region of the threat is that of the truth, not of the target.
 
         Raises:
             InputError: the task has no masks, or the target cannot be made.
         """
-        if isinstance(images, list | tuple):
-            return by_size(partial(self._batch, victim, threat, seed), images, truth, ids)
-        return self._batch(victim, threat, seed, cast("Tensor", images), cast("Tensor", truth), ids)
-
-    def _batch(
-        self,
-        victim: Victim,
-        threat: Threat,
-        seed: int,
-        images: Tensor,
-        truth: Tensor,
-        ids: Sequence[object] | None,
-    ) -> AttackResult:
         task = victim.task
         if not isinstance(task, Segmentation):
             raise InputError(f"a target of masks is for segmentation, got a task of {task.name}")
