@@ -6,7 +6,7 @@ Each has a data set to test on and a model per run, trained with the run's numbe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,8 +16,8 @@ from torch import nn
 
 from medrobust.config import task_for
 from medrobust.data import DataOptions, Dataset, open_dataset
-from medrobust.data.embedded import EmbeddedName
 from medrobust.data.dataset import TaskName
+from medrobust.data.embedded import EmbeddedName
 from medrobust.data.options import evenly
 from medrobust.data.subset import Subset, split_by_patient
 from medrobust.errors import InputError
@@ -199,7 +199,11 @@ def _benchmark(key: str, plan: _Plan, sources: Sources, track: Track) -> Benchma
     test = Subset(whole, [rest.indices[place] for place in evenly(range(len(rest)), sources.limit)])
     detection = plan.task == "detection"  # torchvision's detectors normalise inside
     weights = sources.weights.get(key)
-    made_of = {"training": training.fingerprint(), "fitting": asdict(sources.fitting), "model": plan.model_name}
+    made_of: dict[str, object] = {
+        "training": training.fingerprint(),
+        "fitting": asdict(sources.fitting),
+        "model": plan.model_name,
+    }
     if weights is None:
         model, options = _trained(key, plan, whole, training, sources, made_of, track), made_of
     else:
@@ -237,7 +241,13 @@ def _given(network: nn.Module) -> Callable[[int], nn.Module]:
 
 
 def _trained(
-    key: str, plan: _Plan, whole: Dataset, training: Dataset, sources: Sources, made_of: dict[str, object], track: Track
+    key: str,
+    plan: _Plan,
+    whole: Dataset,
+    training: Dataset,
+    sources: Sources,
+    made_of: Mapping[str, object],
+    track: Track,
 ) -> Callable[[int], nn.Module]:
     task = task_for(whole.info)
     inside = plan.task == "detection"
