@@ -183,13 +183,12 @@ def reproduce(
     """Repeat the experiment of SMIA's paper: three tasks, six attacks, and the variance of their effect."""
     from medrobust.reproduce.command import reproduce_command
 
-    given = {key: Path(path) for key, _, path in (text.partition("=") for text in weights or [])}
     outcome = reproduce_command(
         out,
         {"aptos": aptos, "covid_ct": covid_ct, "ead": ead},
         small=small,
         survive=survive,
-        weights=given,
+        weights=weights or [],
         eps=eps.split(","),
         runs=runs,
         epochs=epochs,

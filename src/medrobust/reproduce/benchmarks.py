@@ -5,7 +5,8 @@ Each has a data set to test on and a model per run, trained with the run's numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, cast, get_args
 from torch import nn
 
 from medrobust.data import DataOptions, Dataset, open_dataset
+from medrobust.data.dataset import TaskName
 from medrobust.data.embedded import EmbeddedName
 from medrobust.data.options import evenly
 from medrobust.data.subset import Subset, split_by_patient
@@ -23,7 +25,7 @@ from medrobust.models import load_embedded_model, load_model, load_weights
 from medrobust.models.networks import UNet
 from medrobust.models.randomness import seeded
 from medrobust.reproduce.fitting import Fitting, fit
-from medrobust.tasks import Detection
+from medrobust.reproduce.keeping import trained_once
 from medrobust.victim import Victim
 
 TRAINING_SHARE = 0.8
@@ -48,7 +50,9 @@ class Benchmark:
         model_name: for tables.
         model: seed → the trained model.
         mean, std: what the model's images are normalised with, in data units.
+        success_dice: below this an image's segmentation counts as wrong.
         options: of the task, for `run.json`.
+        own_models: is every run's model another one? Not when weights are given.
     """
 
     key: str
@@ -60,6 +64,7 @@ class Benchmark:
     std: float | None = None
     success_dice: float = 0.5
     options: dict[str, object] = field(default_factory=dict)
+    own_models: bool = True
 
     def victim(self, seed: int) -> Victim:
         """The model of a run, ready to be attacked."""
@@ -97,6 +102,7 @@ class Sources:
         size: side in pixels of all images.
         limit: at most so many test images of each set.
         fitting: how models are trained.
+        keep: the folder that trained models are written to, and read from; None keeps none.
     """
 
     aptos: Path | None = None
@@ -106,6 +112,7 @@ class Sources:
     size: int = 224
     limit: int | None = None
     fitting: Fitting = field(default_factory=Fitting)
+    keep: Path | None = None
 
 
 GRADING, LUNG, ARTEFACTS = "grading", "lung", "artefacts"
@@ -116,6 +123,8 @@ class _Plan:
     """A benchmark before its data are opened."""
 
     path: Path | None
+    option: str
+    task: TaskName
     title: str
     options: DataOptions
     model_name: str
@@ -137,14 +146,26 @@ def standard_benchmarks(sources: Sources, track: Track = iter) -> list[Benchmark
     every = {
         GRADING: _Plan(
             sources.aptos,
+            "--aptos",
+            "ordinal",
             "grade of diabetic retinopathy (APTOS 2019)",
             DataOptions(resize=size),
             "torchvision:resnet50",
             _network("torchvision:resnet50"),
         ),
-        LUNG: _Plan(sources.covid_ct, "lungs and infection in CT (COVID-19 CT, 20 cases)", ct, "U-Net", _unet),
+        LUNG: _Plan(
+            sources.covid_ct,
+            "--covid-ct",
+            "segmentation",
+            "lungs and infection in CT (COVID-19 CT, 20 cases)",
+            ct,
+            "U-Net",
+            _unet,
+        ),
         ARTEFACTS: _Plan(
             sources.ead,
+            "--ead",
+            "detection",
             "artefacts in endoscopy (EAD)",
             DataOptions(resize=size, channels=3),
             "torchvision:fasterrcnn_resnet50_fpn",
@@ -185,25 +206,25 @@ def _unet(data: Dataset, seed: int) -> nn.Module:
 
 
 def _benchmark(key: str, plan: _Plan, sources: Sources, track: Track) -> Benchmark:
-    assert plan.path is not None
-    whole = open_dataset(plan.path, plan.options)
+    whole = _opened(plan)
     training, rest = split_by_patient(whole, TRAINING_SHARE)
     if not len(training) or not len(rest):
         raise InputError(f"{plan.path}: {len(whole)} images of too few patients to train on some and test on others")
     test = Subset(whole, [rest.indices[place] for place in evenly(range(len(rest)), sources.limit)])
-    weights, task = sources.weights.get(key), task_for(whole.info)
-    detection = isinstance(task, Detection)  # torchvision's detectors normalise inside
-
-    @cache
-    def model(seed: int) -> nn.Module:
-        network = plan.build(whole, seed)
-        if weights is None:
-            normalise = (lambda images: images) if detection else (lambda images: (images - MEAN) / STD)
-            fit(network, task, training, sources.fitting, seed, normalise, track)
-        else:
-            load_weights(network, weights)
-        return network.eval()
-
+    detection = plan.task == "detection"  # torchvision's detectors normalise inside
+    weights = sources.weights.get(key)
+    made_of: dict[str, object] = {
+        "training": training.fingerprint(),
+        "fitting": asdict(sources.fitting),
+        "model": plan.model_name,
+    }
+    if weights is None:
+        model, options = _trained(key, plan, whole, training, sources, made_of, track), made_of
+    else:
+        network = plan.build(whole, 0)
+        load_weights(network, weights)
+        model = _given(network.eval())
+        options = {"training": training.fingerprint(), "weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
     return Benchmark(
         key=key,
         title=plan.title,
@@ -212,5 +233,51 @@ def _benchmark(key: str, plan: _Plan, sources: Sources, track: Track) -> Benchma
         model=model,
         mean=None if detection else MEAN,
         std=None if detection else STD,
-        options={"training": training.fingerprint(), "fitting": asdict(sources.fitting), "weights": str(weights)},
+        options=dict(options),
+        own_models=weights is None,
     )
+
+
+def _opened(plan: _Plan) -> Dataset:
+    assert plan.path is not None
+    if not plan.path.is_dir():
+        raise InputError(f"{plan.option} {plan.path}: there is no such folder; check the path")
+    data = open_dataset(plan.path, plan.options)
+    if data.info.task != plan.task:
+        raise InputError(
+            f"{plan.option} {plan.path}: these data are for {data.info.task}, not {plan.task}: {plan.title}"
+        )
+    return data
+
+
+def _given(network: nn.Module) -> Callable[[int], nn.Module]:
+    return lambda seed: network  # noqa: ARG005
+
+
+def _trained(
+    key: str,
+    plan: _Plan,
+    whole: Dataset,
+    training: Dataset,
+    sources: Sources,
+    made_of: Mapping[str, object],
+    track: Track,
+) -> Callable[[int], nn.Module]:
+    task = task_for(whole.info)
+    inside = plan.task == "detection"
+
+    @cache
+    def model(seed: int) -> nn.Module:
+        network = plan.build(whole, seed)
+
+        def train() -> None:
+            normalise = (lambda images: images) if inside else (lambda images: (images - MEAN) / STD)
+            fit(network, task, training, sources.fitting, seed, normalise, track)
+
+        if sources.keep is None:
+            train()
+        else:
+            trained_once(network, train, sources.keep / f"{key}-run{seed}.safetensors", {**made_of, "seed": seed})
+        return network.eval()
+
+    return model

@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from medrobust.budget import Budget
+from medrobust.checks import at_least
 from medrobust.errors import InputError
 from medrobust.reproduce.benchmarks import Sources, small_benchmarks, standard_benchmarks
 from medrobust.reproduce.experiment import Experiment, conduct
@@ -24,7 +25,7 @@ def reproduce_command(
     *,
     small: bool = False,
     survive: bool = False,
-    weights: Mapping[str, Path] | None = None,
+    weights: Sequence[str] = (),
     eps: Sequence[str] = ("2/255", "4/255", "8/255"),
     runs: int = 3,
     epochs: int = 10,
@@ -36,12 +37,15 @@ def reproduce_command(
 ) -> RenderableType:
     """Do the experiment, and write `run-<number>/`, `summary.md`, `table.csv`, `spread.csv` and `figure.png` to `out`.
 
+    Trained models are kept in `weights/` there; a run that was stopped goes on with them.
+
     Args:
         out: the folder; complete runs of the same experiment that are in it are used again.
         data: "aptos", "covid_ct", "ead" → where it lies, or None.
         small: take the embedded brain slices instead.
         survive, runs: see `Experiment`.
-        weights, size, limit: see `Sources`.
+        weights: "<benchmark>=<file>", see `Sources`.
+        size, limit: see `Sources`.
         eps: budgets as they are typed.
         epochs: of training.
         batch_size: of training and attacks.
@@ -54,12 +58,16 @@ def reproduce_command(
     given = any(path is not None for path in data.values())
     if small == given:
         raise InputError("give --small, or at least one of --aptos, --covid-ct and --ead (not both)")
+    if small and weights:
+        raise InputError("--weights are for --aptos, --covid-ct and --ead; the models of --small come along")
+    files = dict(_weights(text) for text in weights)
+    at_least("runs", runs, 1)
     budgets = [Budget.parse(text).in_unit("[0, 1]") for text in eps]
     if small:
         benchmarks = small_benchmarks(limit)
     else:
         how = Fitting(epochs=epochs, batch_size=batch_size)
-        sources = Sources(**data, weights=dict(weights or {}), size=size, limit=limit, fitting=how)
+        sources = Sources(**data, weights=files, size=size, limit=limit, fitting=how, keep=out / "weights")
         benchmarks = standard_benchmarks(sources, _bar(progress))
     experiment = Experiment(benchmarks, budgets=budgets, runs=runs, survive=survive, batch_size=batch_size)
     outcome = conduct(experiment, out, progress=progress, say=say)
@@ -67,6 +75,13 @@ def reproduce_command(
     write_summary(outcome, out, titles)
     write_figure(outcome, out / "figure.png")
     return Markdown(summary_text(outcome, titles))
+
+
+def _weights(text: str) -> tuple[str, Path]:
+    key, given, path = text.partition("=")
+    if not given or not path:
+        raise InputError(f"--weights {text!r}: write grading=FILE, lung=FILE or artefacts=FILE")
+    return key, Path(path)
 
 
 def _bar(shown: bool) -> Callable[[range], Iterator[int]]:

@@ -12,7 +12,7 @@ import polars as pl
 from medrobust.attacks import Attack, make_attack
 from medrobust.checks import at_least
 from medrobust.errors import InputError
-from medrobust.evaluation import SCHEMA, SURVIVAL, RunInfo, another_model
+from medrobust.evaluation import SCHEMA, SURVIVAL, Aftercheck, RunInfo, another_model
 from medrobust.reproduce.benchmarks import Benchmark
 from medrobust.run import Run, evaluate, load_run
 from medrobust.statistics import compare_attacks, summarise
@@ -34,7 +34,7 @@ class Experiment:
         budgets: eps of L∞, in the benchmarks' data units, which must be one.
         runs: each trains models, and attacks, with a seed of its own: 0, 1, …
         survive: measure the attacked images once more after 8-bit rounding, JPEG, smoothing, resampling, and on the
-            model of another run.
+            model of another run, where runs have models of their own.
         batch_size: images attacked together.
 
     Raises:
@@ -52,6 +52,9 @@ class Experiment:
         if not self.benchmarks or not self.budgets:
             raise InputError("nothing to do: give at least one data set and one budget")
         at_least("runs", self.runs, 1)
+        at_least("batch_size", self.batch_size, 1)
+        if len(set(self.budgets)) < len(self.budgets):
+            raise InputError("a budget is given twice")
         units = {benchmark.test.info.unit for benchmark in self.benchmarks}
         if len(units) > 1:
             raise InputError(f"one budget cannot be for data in {' and '.join(sorted(units))}")
@@ -87,9 +90,11 @@ class Outcome:
     def pooled(self) -> pl.DataFrame:
         """The records of all runs as if of one: an image is there once a run, as one cluster with itself."""
         size = 1 + max(int(part.size) for part in self.info.parts.values())
+        image = pl.format("image {}", "index")
+        alone = pl.col("patient").n_unique().over("part") == 1  # of one patient, images are what can be resampled
         frames = [
             run.records.with_columns(
-                pl.col("patient").fill_null(pl.format("image {}", "index")),
+                pl.when(alone).then(image).otherwise(pl.col("patient").fill_null(image)).alias("patient"),
                 pl.col("index") + place * size,
             )
             for place, run in enumerate(self.runs)
@@ -116,6 +121,14 @@ class Outcome:
             compare_attacks(self.pooled, self.info, task, REFERENCE, other) for task in self.tasks for other in others
         ]
         return pl.concat(frames) if frames else pl.DataFrame()
+
+    @property
+    def shared(self) -> list[str]:
+        """The tasks whose model is the same in all of several runs, so that only attacks' seeds differ."""
+        if len(self.runs) == 1:
+            return []
+        weights = {task: {run.info.parts[task].weights_sha256 for run in self.runs} for task in self.tasks}
+        return [task for task, hashes in weights.items() if len(hashes) == 1]
 
     @property
     def labels(self) -> list[str]:
@@ -155,11 +168,12 @@ def _run(experiment: Experiment, number: int, progress: bool, say: Callable[[str
     for benchmark in experiment.benchmarks:
         say(f"run {number}: {benchmark.title}")
         victim = benchmark.victim(number)
-        checks = []
+        checks: list[Aftercheck] = []
         if experiment.survive:
+            checks += SURVIVAL
+        if experiment.survive and benchmark.own_models:
             neighbour = (number + 1) % max(experiment.runs, 2)
-            second = another_model(benchmark.victim(neighbour), victim, "a model trained with another seed")
-            checks = [*SURVIVAL, second]
+            checks.append(another_model(benchmark.victim(neighbour), victim, "a model trained with another seed"))
         run = evaluate(
             victim,
             benchmark.test,

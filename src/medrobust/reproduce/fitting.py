@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from medrobust.checks import at_least
 from medrobust.data import Dataset, Sample, stack
 from medrobust.data.dataset import NO_BOX
 from medrobust.models.randomness import seeded
@@ -24,12 +25,19 @@ class Fitting:
         batch_size: images a step; fewer at the end of an epoch, or where sizes change.
         learning_rate: the highest, of AdamW under a cosine after a warm-up of a tenth of the steps.
         weight_decay: of AdamW.
+
+    Raises:
+        InputError: there are no epochs, or a batch holds nothing.
     """
 
     epochs: int = 10
     batch_size: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        at_least("epochs", self.epochs, 1)
+        at_least("batch_size", self.batch_size, 1)
 
 
 def fit(

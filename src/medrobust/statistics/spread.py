@@ -62,7 +62,9 @@ def spread(
     tasks: the variance of the mean effects, each as a share of the task's clean mean value, since a Dice and a share of
     right answers have no common scale. All are unbiased sample variances. Intervals resample images (patients, where
     they are known), the same for all attacks and runs of a part; runs and tasks are not resampled, being few, so the
-    last two intervals tell the uncertainty from the choice of the images alone.
+    last two intervals tell the uncertainty from the choice of the images alone. Means of resampled images differ more
+    than those of the images themselves, so that variances of resamples are too large on average: they are moved by
+    that bias (Efron and Tibshirani, chapter 10) before the percentiles are taken, and end at 0.
 
     Args:
         runs: records and info of each run; all hold the same parts, images, attacks and budgets.
@@ -129,9 +131,10 @@ def _rows_of(
     own = labels.index(reference)
     for (part, over), values in figures.items():
         for place, label in enumerate(labels):
-            row = {"part": part, "attack": label, "over": over, **_figure(values[place], confidence, "value", "")}
+            least = -np.inf if over == MEAN else 0.0
+            row = {"part": part, "attack": label, "over": over, **_figure(values[place], confidence, "", least)}
             if place != own:
-                row |= _figure(values[own] - values[place], confidence, "difference", "difference_")
+                row |= _figure(values[own] - values[place], confidence, "difference_")
             rows.append(row)
     return rows
 
@@ -156,9 +159,11 @@ def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, 
     return means.mean(1), within, between, share
 
 
-def _figure(values: Effects, confidence: float, name: str, prefix: str) -> dict[str, object]:
-    """The value of the sample as it is, with the interval of the resamples."""
-    interval = percentile_interval(values[1:], confidence)
-    low, high = interval or (None, None)
-    value = float(values[0]) if np.isfinite(values[0]) else None
-    return {name: value, f"{prefix}low": low, f"{prefix}high": high}
+def _figure(values: Effects, confidence: float, prefix: str, least: float = -np.inf) -> dict[str, object]:
+    """The value of the sample as it is, with the interval of the resamples, moved by their bias, not below `least`."""
+    draws, value = values[1:], float(values[0])
+    defined = draws[np.isfinite(draws)]
+    bias = float(defined.mean()) - value if len(defined) and np.isfinite(value) else 0.0
+    low, high = percentile_interval((draws - bias).clip(least), confidence) or (None, None)
+    told = value if np.isfinite(value) else None
+    return {prefix.removesuffix("_") or "value": told, f"{prefix}low": low, f"{prefix}high": high}
