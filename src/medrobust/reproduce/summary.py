@@ -117,7 +117,9 @@ def _how(outcome: Outcome) -> Iterator[str]:
 
 
 def _strength(outcome: Outcome) -> str:
-    won, lost, few, alike = [], [], 0, 0
+    won: list[str] = []
+    lost: list[str] = []
+    few, alike = 0, 0
     for row in outcome.comparisons.iter_rows(named=True):
         stronger = stronger_of(row)
         where = f"{row['second']} on {row['part']} at {format_eps(row['eps'], _unit(outcome))}"
@@ -175,7 +177,7 @@ def _in_points(rows: pl.DataFrame) -> pl.DataFrame:
     """In percent points; of a variance its root."""
     mean = pl.col("over") == MEAN
     figures = (pl.col(name) for name in ("value", "low", "high"))
-    return rows.with_columns(pl.when(mean).then(100 * figure).otherwise(100 * figure.sqrt()) for figure in figures)
+    return rows.with_columns(pl.when(mean).then(figure * 100).otherwise(figure.sqrt() * 100) for figure in figures)
 
 
 def _budgets(rows: pl.DataFrame) -> list[float]:
