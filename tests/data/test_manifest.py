@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from medrobust.data import BadSampleError, DataOptions, file_types, open_dataset
+from medrobust.data import BadSampleError, DataOptions, file_types, open_dataset, recognise
 from medrobust.data.file_types import FileType, StoredImage
 from medrobust.errors import InputError
 
@@ -212,3 +212,37 @@ def test_a_thousand_rows_with_boxes(write: Callable[..., Path]) -> None:
     rows = "".join(f"{n},pictures/a.png,0 0 2 2 x\n" for n in range(1000))
     dataset = open_dataset(write("id,image,boxes\n" + rows), DataOptions(limit=10))
     assert [dataset[index].id for index in range(3)] == ["0", "100", "200"]
+
+
+def test_a_manifest_of_labels_is_told_from_a_table(
+    write: Callable[..., Path], write_image: Callable[..., Path]
+) -> None:
+    """By where its images are: below the manifest's folder, whatever folder images/ lies there too."""
+    path = write("image,label,patient\npictures/a.png,cat,p1\npictures/b.png,dog,p2\n")
+    write_image(path.parent / "images" / "c.png")
+    dataset = open_dataset(path)
+    assert recognise(path, DataOptions()) == "manifest"
+    assert [(sample.id, sample.patient, int(sample.truth)) for sample in (dataset[0], dataset[1])] == [
+        ("pictures/a.png", "p1", 0),
+        ("pictures/b.png", "p2", 1),
+    ]
+    write("image,label\na,cat\nb,dog\n")
+    (path.parent / "pictures").rename(path.parent / "train_images")
+    assert recognise(path, DataOptions()) == "csv_table"
+    assert len(open_dataset(path)) == 2
+
+
+def test_a_manifest_goes_before_folders_of_images_and_masks(
+    tmp_path: Path, write_image: Callable[..., Path], write_mask: Callable[..., Path]
+) -> None:
+    """What it says of patients and splits counts, though the folders alone would be a data set too."""
+    for name in ("a", "b"):
+        write_image(tmp_path / "images" / f"{name}.png", size=(4, 4))
+        write_mask(tmp_path / "masks" / f"{name}.png", np.eye(4))
+    assert open_dataset(tmp_path).info.task == "segmentation"
+    rows = "image,mask,patient,split\nimages/a.png,masks/a.png,p1,train\nimages/b.png,masks/b.png,p2,test\n"
+    (tmp_path / "manifest.csv").write_text(rows)
+    dataset = open_dataset(tmp_path)
+    assert [(sample.id, sample.patient) for sample in (dataset[place] for place in range(len(dataset)))] == [
+        ("images/b.png", "p2")
+    ]

@@ -148,6 +148,18 @@ class TestBadFiles:
         with pytest.raises(BadSampleError, match=r"cannot be read as NIfTI \(CRC check failed"):
             read_stored(path)
 
+    def test_a_checksum_behind_more_than_the_voxels(self, tmp_path):
+        """Of a damaged gzip more may come out than went in: its checksum is then further on."""
+        path = save(tmp_path / "a.nii.gz", ct((20, 20, 20)))
+        content = gzip.decompress(path.read_bytes())
+        path.write_bytes(gzip.compress(content + bytes(99)))
+        assert read_stored(path).pixels.shape == (1, 20, 20, 20)
+        damaged = bytearray(path.read_bytes())
+        damaged[-8] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(BadSampleError, match=r"a\.nii\.gz cannot be read as NIfTI \(CRC check failed.*replace it"):
+            read_stored(path)
+
     def test_damaged_gzip_and_header(self, tmp_path):
         path = save(tmp_path / "a.nii.gz", ct((20, 20, 20)))
         content = bytearray(path.read_bytes())
@@ -302,6 +314,22 @@ def test_a_folder_of_volumes_and_masks(folder):
     assert sample.truth[2, 0, 0] == 2
     assert sample.spacing == pytest.approx((5, 3, 2))
     assert (sample.quantum, sample.file) == (1.0, folder / "images" / "case1.nii.gz")
+
+
+def test_bounds_of_ct_hold_padding_and_metal(folder):
+    """Padding of -2048 lies below air: refused, such scans could not be read without a setting."""
+    values = ct((4, 6, 5), seed=1)
+    values[0, 0, :2] = -2048, 5000
+    save(folder / "images" / "case1.nii.gz", values)
+    info = open_dataset(folder).info
+    assert (info.unit, info.bounds) == ("HU", (-2048, 5000))
+    assert any(
+        "from -2048 to 5000 HU, beyond [-1024, 3071]: values may go from -2048 to 5000." in n for n in info.notes
+    )
+    values[0, 0, 1] = 0
+    save(folder / "images" / "case1.nii.gz", values)
+    assert open_dataset(folder).info.bounds == (-2048, 3071)
+    assert open_dataset(folder, DataOptions(bounds=(-1000, 500))).info.bounds == (-1000, 500)
 
 
 def test_units_and_bounds_that_are_given(folder):

@@ -107,3 +107,10 @@ def test_a_path_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
         open_dataset(tmp_path)
+
+
+def test_a_single_image_is_told_what_it_lacks(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    path = write_image(tmp_path / "1.png")
+    with pytest.raises(InputError, match=r"1\.png is an image without truth: name it in a CSV manifest") as caught:
+        open_dataset(path)
+    assert len(str(caught.value)) < 250

@@ -167,6 +167,12 @@ def test_what_the_files_do_not_hold_is_stored_as_floats(tmp_path, options, threa
         assert np.load(tmp_path / "out" / str(row["file"])).shape == shape
 
 
+def test_a_slices_file_is_named_by_its_volume_and_number(tmp_path):
+    _, rows = export(volumes(tmp_path / "set", names=("a.nii.gz",)), tmp_path / "out", Threat(10), slices="axial")
+    assert [row["id"] for row in rows][:2] == ["images/a.nii.gz#0000", "images/a.nii.gz#0001"]
+    assert [row["file"] for row in rows][:2] == ["000000_a_0000.npy", "000001_a_0001.npy"]
+
+
 def test_names_of_patients_stay_when_asked(tmp_path):
     folder = volumes(tmp_path / "set", names=("a.nii",))
     export(folder, tmp_path / "out", Threat(10), deidentify=False)

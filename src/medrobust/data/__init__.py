@@ -24,6 +24,7 @@ from medrobust.data import (
     yolo,
 )
 from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, pad_boxes, stack
+from medrobust.data.file_types import is_readable
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, evenly
 from medrobust.errors import BadSampleError, InputError, unknown
@@ -76,6 +77,13 @@ FORMATS: dict[str, Format] = {
         medmnist.open_medmnist,
         splits=medmnist.splits,
     ),
+    "manifest": Format(
+        "a CSV manifest (or a folder with one): image, and mask, label or boxes; id, patient, split and others if any",
+        manifest.detect,
+        manifest.open_manifest,
+        _OF_FILES | {"table", "image_folder", "ignore_index"},
+        manifest.splits,
+    ),
     "covid_ct": Format(
         "COVID-19 CT Lung and Infection Segmentation: COVID-19-CT-Seg_20cases/ and folders of masks",
         covid_ct.detect,
@@ -122,13 +130,6 @@ FORMATS: dict[str, Format] = {
         _OF_FILES,
         yolo.splits,
     ),
-    "manifest": Format(
-        "a CSV manifest (or a folder with one): image, and mask, label or boxes; id, patient, split and others if any",
-        manifest.detect,
-        manifest.open_manifest,
-        _OF_FILES | {"table", "image_folder", "ignore_index"},
-        manifest.splits,
-    ),
     "csv_table": Format(
         "a CSV file of labels (or a folder with one) beside a folder of images, e.g. APTOS 2019",
         csv_table.detect,
@@ -159,7 +160,7 @@ _EMBEDDED_OPTIONS = frozenset({"split", "limit", "skip_bad"})
 
 
 def open_dataset(path: str | Path, options: DataOptions | None = None) -> Dataset:
-    """Open labelled images without reading more than the first of them.
+    """Open labelled images, reading the first of them alone, or each once where that must tell `bounds`.
 
     Args:
         path: a file or folder in one of the `FORMATS`, or "embedded:tissue", "embedded:level" or
@@ -197,6 +198,11 @@ def recognise(path: Path, options: DataOptions) -> str:
     for name, known in FORMATS.items():
         if known.detect(path, options):
             return name
+    if is_readable(path):
+        raise InputError(
+            f"{printable(path)} is an image without truth: name it in a CSV manifest, in the column image beside one of "
+            "mask, label or boxes"
+        )
     looked_for = "; ".join(f"{known.description} ({name})" for name, known in FORMATS.items())
     raise InputError(f"{printable(path)}: no known data format; looked for {looked_for}")
 

@@ -5,6 +5,7 @@ Columns: `image`, and `mask`, `label` or `boxes`; if there, `id`, `patient` and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from medrobust.data.boxes import Box, BoxTruth
 from medrobust.data.class_names import numbered
 from medrobust.data.csv_table import find_table, rows_of_split, splits_of
 from medrobust.data.dataset import Dataset, TaskName
+from medrobust.data.file_types import is_readable
 from medrobust.data.files import FileEntry, last_name
 from medrobust.data.image_masks import mask_classes
 from medrobust.data.images import printable
@@ -33,6 +35,7 @@ TASKS: dict[str, Sequence[TaskName]] = {  # the column of the truth → what it 
     "label": ("classification", "ordinal"),
 }
 BOX_FILE = ".txt"
+LOOKED_AT = 10  # rows, to tell a manifest from another table
 
 Value = TypeVar("Value")
 
@@ -136,12 +139,29 @@ class Manifest:
 
 
 def detect(path: Path, options: DataOptions) -> bool:
-    """Is it a CSV file with the columns `image` and `mask` or `boxes`, or a folder with one?"""
+    """Is it a CSV file with the columns `image` and `mask` or `boxes`, or a folder with one?
+
+    Or one with `label`, whose images lie where a manifest says: below its folder, and named in full.
+    """
+    if not csv_table.detect(path, options):
+        return False
     try:
-        columns = read_columns(find_table(path, options)) if csv_table.detect(path, options) else ()
+        table = find_table(path, options)
+        columns = read_columns(table)
+        if IMAGE in columns and ("mask" in columns or "boxes" in columns):
+            return True
+        return {IMAGE, "label"} <= set(columns) and _names_images(table, options)
     except InputError:
         return False
-    return IMAGE in columns and ("mask" in columns or "boxes" in columns)
+
+
+def _names_images(table: Path, options: DataOptions) -> bool:
+    """Does one of the first rows name an image by its path from the manifest? Not where options are a table's."""
+    if any((options.image_column, options.label_column, options.patient_column, options.split_column)):
+        return False
+    folder = table.parent / (options.image_folder or "")
+    cells = [row.cells[IMAGE] for row in read_rows(table).rows[:LOOKED_AT]]
+    return any(cell and os.path.exists(folder / cell) and is_readable(folder / cell) for cell in cells)  # noqa: PTH110
 
 
 def splits(path: Path, options: DataOptions) -> tuple[str, ...]:

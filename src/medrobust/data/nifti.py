@@ -31,6 +31,7 @@ MAX_VOXELS = 2**30  # 1024³: as float32 4 GB
 SAME_AFFINE = 1e-3  # millimetres: how far the affines of an image and its mask may differ in an entry
 DESCRIPTION = b"medrobust adversarial"
 
+_CHUNK = 2**20
 _FREE_TEXT = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
 _WORLD_PLANES = ("sagittal", "coronal", "axial")  # of a slice across x, y and z
 _MILLIMETRES = {1: 1000.0, 3: 0.001}  # in a metre and a micron, by the spatial part of xyzt_units
@@ -174,7 +175,8 @@ def _load(path: Path, max_voxels: int | None) -> _Volume:
     # not by nibabel, which fills the memory that the header asks for before it sees that a file is short
     with _faults_told(path), (gzip.open if suffix(path) == ".nii.gz" else open)(path, "rb") as file:
         head, content = file.read(offset), file.read(length)
-        file.read(1)  # the end of a gzip holds its checksum
+        while file.read(_CHUNK):  # to the end of a gzip, which holds its checksum: damaged, it may be too long
+            pass
     if len(content) < length:
         raise _bad(path, f"is cut short ({len(content)} of {length} bytes)", "replace it")
     return _Volume(path, image, head, np.frombuffer(content, dtype).reshape(shape))

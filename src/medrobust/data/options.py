@@ -40,8 +40,8 @@ class DataOptions:
         cases: covid_ct: "coronacases" or "radiopaedia".
         unit: what the values of files are that do not say it themselves, as NIfTI: "HU" or "stored"; a guess from the
             first image when None.
-        bounds: lowest and highest value of an image, for files that are not in [0, 1]: those of 12-bit CT for "HU", the
-            least and greatest values found for "stored" when None.
+        bounds: lowest and highest value of an image, for files that are not in [0, 1]: when None those of 12-bit CT for
+            "HU", wider where an image is, and the least and greatest values found for "stored".
         max_pixels: refuse files with more pixels (voxels); 2^26 for 2-D pictures, 2^30 for volumes when None.
         slices: read every slice of volumes in this plane as an image of its own.
         slices_with_truth: leave out slices whose mask holds the background alone.

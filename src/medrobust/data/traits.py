@@ -31,7 +31,8 @@ class ImageTraits:
 def image_traits(entries: Sequence[FileEntry], options: DataOptions, source: str) -> ImageTraits:
     """The traits of a set: those that options give, and else those of its first image that can be read.
 
-    Where the values have no unit and options name no bounds, every image is read, for the least and greatest value.
+    Where options name no bounds and the values are not in [0, 1], every image is read, for the least and greatest
+    value: they are the bounds, or widen those of 12-bit CT.
 
     Raises:
         InputError: no image can be read, or an option does not fit what is in the files; the message names `source`.
@@ -46,9 +47,12 @@ def image_traits(entries: Sequence[FileEntry], options: DataOptions, source: str
     elif options.bounds is not None:
         bounds = (float(options.bounds[0]), float(options.bounds[1]))
     elif unit == "HU":
-        bounds = HU_BOUNDS
+        bounds, told = _hu_bounds(entries, options.max_pixels)
+        notes = (*notes, *told)
     else:
-        bounds = _extremes(entries, options.max_pixels, source)
+        bounds = _extremes(entries, options.max_pixels)
+        if bounds[0] >= bounds[1]:
+            raise InputError(f"{source}: every image has the value {bounds[0]:g} alone; set bounds")
         notes = (*notes, f"No bounds are given: values may go from {bounds[0]:g} to {bounds[1]:g}, as in these images.")
     return ImageTraits(
         channels=len(first.pixels) if options.channels is None else options.channels,
@@ -93,7 +97,20 @@ def _unit(first: StoredImage, options: DataOptions, source: str) -> tuple[str, t
     return "stored", ("The files name no unit: values are as stored. If they are Hounsfield units, set unit: HU.",)
 
 
-def _extremes(entries: Sequence[FileEntry], max_pixels: int | None, source: str) -> tuple[float, float]:
+def _hu_bounds(entries: Sequence[FileEntry], max_pixels: int | None) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Those of 12-bit CT, made wider where images are: padding lies below air, metal above bone; and what to tell."""
+    least, most = _extremes(entries, max_pixels)
+    low, high = HU_BOUNDS
+    if low <= least and most <= high:
+        return HU_BOUNDS, ()
+    wider = min(low, least), max(high, most)
+    note = (
+        f"Images go from {least:.7g} to {most:.7g} HU, beyond [{low:g}, {high:g}]: values may go from {wider[0]:.7g} "
+    )
+    return wider, (f"{note}to {wider[1]:.7g}. To have others, set bounds.",)
+
+
+def _extremes(entries: Sequence[FileEntry], max_pixels: int | None) -> tuple[float, float]:
     """Least and greatest value of the images that can be read."""
     least, most = math.inf, -math.inf
     for entry in entries:
@@ -104,6 +121,4 @@ def _extremes(entries: Sequence[FileEntry], max_pixels: int | None, source: str)
         except BadSampleError:
             continue  # told when the sample is read
         least, most = min(least, float(low)), max(most, float(high))
-    if least >= most:
-        raise InputError(f"{source}: every image has the value {least:g} alone; set bounds")
     return least, most

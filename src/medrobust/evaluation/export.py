@@ -90,8 +90,13 @@ def export_adversarial(
 
 
 def _file_name(index: int, sample_id: str) -> str:
-    """Unique by the index; the id's last part is there for people, without what a file system may refuse."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", without_suffix(PurePosixPath(sample_id).name))[:60]
+    """Unique by the index; the id's last part is there for people, without what a file system may refuse.
+
+    Of a slice, "ct.nii.gz#0012", it has the volume's name and the number.
+    """
+    volume, mark, number = PurePosixPath(sample_id).name.rpartition("#")
+    name = without_suffix(volume) + mark + number if mark else without_suffix(number)
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
     return f"{index:06d}_{readable}"
 
 
