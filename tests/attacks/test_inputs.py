@@ -187,6 +187,13 @@ def test_every_attack_takes_a_list_of_sizes():
     assert [members for members, _ in result.groups] == [[0, 2], [1]]
 
 
+def test_a_truth_in_a_list_that_is_of_another_size_is_told():
+    victim, images = Victim(nn.Conv2d(1, 2, 3, padding=1), Segmentation(2)), [torch.rand(1, 6, 6)] * 2
+    truth = [torch.zeros(6, 6, dtype=torch.int64), torch.zeros(5, 6, dtype=torch.int64)]
+    with pytest.raises(InputError, match=r"needs truth of shape \(1, 6, 6\), got \(1, 5, 6\)"):
+        BIM(steps=1)(victim, images, truth, Threat(0.1))
+
+
 def test_a_list_needs_as_many_truths():
     with pytest.raises(InputError, match="2 images, 1 truths and 2 ids"):
         BIM()(Victim(classifier(), Classification(3)), [torch.rand(1, 9, 9)] * 2, torch.tensor([0]), Threat(0.1))
