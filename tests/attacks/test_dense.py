@@ -193,6 +193,14 @@ def test_dag_stops_when_nothing_is_left():
     assert [bool(delta.any()) for delta in result.delta] == [True, False]
 
 
+def test_an_ignored_pixel_is_not_left_to_dag():
+    """It stands for class 0 in the sums; where the model answers just that, nothing is left all the same."""
+    outputs, truth = torch.tensor([[[[3.0, 0.0]], [[0.0, 3.0]]]]), torch.tensor([[[IGNORE, 0]]])
+    task = Segmentation(2, ignore_index=IGNORE)
+    assert DAGLoss().left(task, outputs, at(truth)).tolist() == [False]
+    assert DAGLoss().left(task, outputs, at(torch.tensor([[[IGNORE, 1]]]))).tolist() == [True]
+
+
 def test_asma_steps_grow_with_the_overlap():
     task, gradient = Segmentation(2), torch.tensor([[[[2.0, -4.0]]]])
     iterate = at(torch.tensor([[[1, 1]]]), -1)

@@ -189,6 +189,17 @@ class TestGoals:
         )
         assert less < seen(images) < more
 
+    def test_the_objects_to_leave_are_all_it_detects(self, victim, images, truth):
+        with victim.evaluating(), torch.no_grad():
+            wanted = DetectionGoal().begin(victim, images, truth).wanted
+            found = victim.forward(images).detections
+        for rows, one in zip(wanted, found, strict=True):
+            chosen = one.where(one.scores >= victim.task.score)
+            assert len(chosen.labels) > 1, "too little is found: the test proves nothing"
+            rows = rows[rows[:, 4] >= 0]
+            torch.testing.assert_close(rows[:, :4], chosen.boxes)
+            assert rows[:, 4].tolist() == chosen.labels.tolist()
+
     @pytest.mark.parametrize(("goal", "sign"), [("vanishing", -1), ("fabrication", 1)])
     def test_nothing_is_what_the_image_is_to_show_or_to_leave(self, victim, images, truth, goal, sign):
         iterate = Iterate(0, 1, images, images, truth, 1)

@@ -59,6 +59,24 @@ def test_multi_label_maps_of_volumes_move_too():
     assert int(placed[1].sum()) == int(maps[1, :, 1::2, 1::2, 1::2].sum())
 
 
+@pytest.mark.parametrize(
+    ("task", "labels", "around"),
+    [
+        (Segmentation(3), 1, 0),
+        (Segmentation(3, ignore_index=255), 1, 255),
+        (Segmentation(2, multilabel=True), 2, 0),
+        (Segmentation(2, multilabel=True, ignore_index=-1), 2, -1),
+    ],
+)
+def test_the_frame_around_is_background_or_ignored(task, labels, around):
+    truth = torch.ones(1, labels, 6, 6, dtype=torch.int64) if task.multilabel else torch.ones(1, 6, 6).long()
+    placed = task.placed(truth, Placement([(3, 3)], [(2, 1)]), torch.Size([6, 6]))
+    assert placed.shape == truth.shape
+    assert bool((placed[..., 2:5, 1:4] == 1).all())
+    assert int((placed == 1).sum()) == 9 * labels
+    assert set(placed.unique().tolist()) == {1, around}
+
+
 def test_sizes_and_places_are_what_was_asked_for():
     place = Diversity(probability=0.6, rate=1.25).begin(generators(400))
     placement = place(torch.zeros(400, 1, 40, 20))
@@ -72,6 +90,8 @@ def test_sizes_and_places_are_what_was_asked_for():
         assert 16 <= width <= 20
         assert 0 <= top <= 40 - height
         assert 0 <= left <= 20 - width
+    heights = {height for (height, _), _ in changed}
+    assert heights >= {33, 36, 39}, "the factor is not drawn from the whole range"
     assert {top + size[0] for size, (top, _) in changed} >= {40}, "the last place is never taken"
     assert placement != place(torch.zeros(400, 1, 40, 20)), "every step draws anew"
 
@@ -165,6 +185,13 @@ def test_every_attack_takes_a_list_of_sizes():
         torch.testing.assert_close(result.loss[place], alone.loss[0])
         assert bool(result.success[place]) == bool(alone.success[0])
     assert [members for members, _ in result.groups] == [[0, 2], [1]]
+
+
+def test_a_truth_in_a_list_that_is_of_another_size_is_told():
+    victim, images = Victim(nn.Conv2d(1, 2, 3, padding=1), Segmentation(2)), [torch.rand(1, 6, 6)] * 2
+    truth = [torch.zeros(6, 6, dtype=torch.int64), torch.zeros(5, 6, dtype=torch.int64)]
+    with pytest.raises(InputError, match=r"needs truth of shape \(1, 6, 6\), got \(1, 5, 6\)"):
+        BIM(steps=1)(victim, images, truth, Threat(0.1))
 
 
 def test_a_list_needs_as_many_truths():
