@@ -1,8 +1,8 @@
 """Evaluation: from data set, attacks and budgets to records, and records on disk."""
 
-from medrobust.evaluation.afterchecks import SURVIVAL, Aftercheck, another_model
+from medrobust.evaluation.afterchecks import SURVIVAL, Aftercheck, aftercheck_part, afterchecks_of, another_model
 from medrobust.evaluation.export import export_adversarial
-from medrobust.evaluation.measure import Campaign, Measured, aftercheck_part, hash_patient, measure
+from medrobust.evaluation.measure import Campaign, Measured, hash_patient, measure
 from medrobust.evaluation.records import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -28,6 +28,7 @@ __all__ = [
     "Skipped",
     "StoredRun",
     "aftercheck_part",
+    "afterchecks_of",
     "another_model",
     "check_output_folder",
     "export_adversarial",

@@ -7,7 +7,7 @@ attacked images go the same way, so that what the change does to the model by it
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from medrobust.attacks import GaussianSmoothing
 from medrobust.errors import InputError
+from medrobust.evaluation.records import PartInfo
 from medrobust.threat import Bounds
 from medrobust.victim import Victim
 
@@ -38,6 +39,17 @@ class Aftercheck:
     name: str
     change: Change = field(default=lambda images, _: images)
     victim: Victim | None = None
+
+
+def aftercheck_part(part: str, check: Aftercheck) -> str:
+    """The name of the part that holds an aftercheck's figures."""
+    return f"{part}, {check.name}"
+
+
+def afterchecks_of(part: str, parts: Mapping[str, PartInfo]) -> list[str]:
+    """The parts that hold afterchecks of `part`: named after it, on the same data."""
+    data = parts[part].data_sha256
+    return [name for name, other in parts.items() if name.startswith(f"{part}, ") and other.data_sha256 == data]
 
 
 def eight_bit(images: Tensor, bounds: Bounds) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from medrobust.attacks import Attack, AttackResult
 from medrobust.data import Dataset
 from medrobust.errors import InputError, MedrobustError
-from medrobust.evaluation.afterchecks import Aftercheck
+from medrobust.evaluation.afterchecks import Aftercheck, aftercheck_part
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.cautions import look_like_probabilities
 from medrobust.evaluation.gallery import GalleryCollector
@@ -151,11 +151,6 @@ def hash_patient(identity: str) -> str:
     Who can list all possible identities can find the one behind a hash.
     """
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-
-def aftercheck_part(part: str, check: Aftercheck) -> str:
-    """The name of the part that holds an aftercheck's figures."""
-    return f"{part}, {check.name}"
 
 
 def _attack_batch(

@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.evaluation.storage import write_whole
 from medrobust.report import mask_wording, verdicts, wording
@@ -29,7 +30,7 @@ from medrobust.report.numbers import (
     metric_name,
     plain,
 )
-from medrobust.report.table import PartTable, part_table, worst_of
+from medrobust.report.table import Cell, Line, PartTable, part_table, worst_of
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks, summarise
 from medrobust.statistics.conditions import images_of
 from medrobust.statistics.masks import size_cuts
@@ -57,6 +58,16 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Survival:
+    """What the main metric is after one aftercheck."""
+
+    name: str
+    clean: Cell
+    budgets: list[list[Line]]
+    weights: str | None  # SHA-256 of another model's
+
+
+@dataclass(frozen=True)
 class Section:
     """What the page tells about one part; `table` is None when no image was evaluated."""
 
@@ -70,6 +81,7 @@ class Section:
     gallery: list[Entry]
     shown_as: list[str]
     lesion_sizes: tuple[float, float, str] | None = None
+    survival: Sequence[Survival] = ()
 
 
 def write_report(
@@ -115,9 +127,9 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
     }
     environment.tests["worst"] = lambda line: line.attack == WORST_CASE
     source = resources.files("medrobust.report").joinpath("template.html.j2").read_text(encoding="utf-8")
-    sections = [
-        _section(f"part-{place}", name, records, info, gallery, summary) for place, name in enumerate(info.parts, 1)
-    ]
+    checks = {check for name in info.parts for check in afterchecks_of(name, info.parts)}
+    names = [name for name in info.parts if name not in checks]
+    sections = [_section(f"part-{place}", name, records, info, gallery, summary) for place, name in enumerate(names, 1)]
     return environment.from_string(source).render(
         info=info,
         sections=sections,
@@ -154,7 +166,19 @@ def _section(
         gallery_entries(images, records, name, part),
         shown_as(images[0], part.dataset) if images else [],
         size_cuts(images_of(records.filter(pl.col("part") == name))),
+        _survival(name, info, summary),
     )
+
+
+def _survival(name: str, info: RunInfo, summary: pl.DataFrame) -> list[Survival]:
+    """One row an aftercheck, in place of a section: its attacks and images are those of the part."""
+    main, found = TASK_TRAITS[info.parts[name].task].main, []
+    for check in afterchecks_of(name, info.parts):
+        table, weights = part_table(summary, check), info.parts[check].weights_sha256
+        if table is not None:
+            other = None if weights == info.parts[name].weights_sha256 else weights
+            found.append(Survival(check.removeprefix(f"{name}, "), table.clean[main], table.budgets, other))
+    return found
 
 
 def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: PartTable) -> list[pl.DataFrame]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +19,63 @@ from medrobust.report.gallery import Entry, Picture, gallery_entries
 from medrobust.report.numbers import plain
 from medrobust.reproduce.experiment import Outcome
 
+WRONG = "#b3261e"
+_COLUMN, _ROW = 1.4, 1.95  # inches; letters of 8 points are then still read where a page shows 900 pixels
+_LETTERS = 19  # of 8 points in a column
+
 
 def write_figure(outcome: Outcome, path: Path) -> None:
-    """Draw the first run's images at the largest budget as PNG; nothing when the run kept no image."""
+    """Draw images of the first run as PNG; nothing when the run kept no image.
+
+    Of each task the image and budget are shown at which the attacks differ most: one that was answered right before,
+    and then by some attacks not.
+    """
     run = outcome.runs[0]
     rows = {task: gallery_entries(run.gallery, run.records, task, run.info.parts[task]) for task in outcome.tasks}
-    chosen = {task: entries[len(entries) // 2] for task, entries in rows.items() if entries}
+    chosen = {task: telling(entries) for task, entries in rows.items() if entries}
     if not chosen:
         return
     columns = 1 + len(outcome.labels)
-    figure = Figure(figsize=(2.1 * columns, 2.6 * len(chosen)), layout="constrained", dpi=120)
+    figure = Figure(figsize=(_COLUMN * columns, 0.3 + _ROW * len(chosen)), layout="constrained", dpi=160)
     grid = figure.subplots(len(chosen), columns, squeeze=False)
-    for axes, (task, entry) in zip(grid, chosen.items(), strict=True):
-        _row(list(axes), task, entry, outcome.labels)
-    budget = next(iter(chosen.values())).attacks[-1].budget
-    figure.suptitle(f"{budget}; blue: truth, orange: answer", fontsize=9)
+    for axes, (task, (entry, budget)) in zip(grid, chosen.items(), strict=True):
+        _row(list(axes), task, entry, budget, outcome.labels)
+    figure.suptitle("Blue: truth, orange: answer; in red what is wrong", fontsize=8)
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)
     write_whole(path, file.getvalue())
 
 
-def _row(axes: list[Axes], task: str, entry: Entry, labels: list[str]) -> None:
-    _show(axes[0], entry.clean, f"{task}, clean", entry.answer)
+def telling(entries: Sequence[Entry]) -> tuple[Entry, str]:
+    """The image and the budget at which the attacks differ most; of equals the largest budget, the first image."""
+    budgets = list(dict.fromkeys(attacked.budget for attacked in entries[0].attacks))
+
+    def worth(place: int, entry: Entry) -> tuple[bool, int, int, int]:
+        wrong = [attacked.right is False for attacked in entry.attacks if attacked.budget == budgets[place]]
+        return entry.right is not False, min(sum(wrong), len(wrong) - sum(wrong)), sum(wrong), place
+
+    entry, place = max(
+        ((entry, place) for entry in entries for place in range(len(budgets))), key=lambda at: worth(at[1], at[0])
+    )
+    return entry, budgets[place]
+
+
+def _row(axes: list[Axes], task: str, entry: Entry, budget: str, labels: list[str]) -> None:
+    _show(axes[0], entry.clean, f"{task}, clean", entry.answer, entry.right)
+    axes[0].set_ylabel(budget, fontsize=8)
+    made = {attacked.label: attacked for attacked in entry.attacks if attacked.budget == budget}
     for place, label in enumerate(labels, 1):
-        made = [attacked for attacked in entry.attacks if attacked.label == plain(label, 40)]
-        if made:
-            _show(axes[place], made[-1].adversarial, label, made[-1].answer)
+        attacked = made[plain(label, 40)]
+        _show(axes[place], attacked.adversarial, label, attacked.answer, attacked.right)
 
 
-def _show(axes: Axes, picture: Picture, title: str, answer: str) -> None:
+def _show(axes: Axes, picture: Picture, title: str, answer: str, right: bool | None) -> None:
     content = base64.b64decode(picture.source.partition(",")[2])
     with Image.open(io.BytesIO(content)) as image:
         axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(title, fontsize=8)
-    axes.set_xlabel(answer, fontsize=7)
+    axes.set_xlabel(textwrap.fill(answer, _LETTERS), fontsize=8, color=WRONG if right is False else "black")
     axes.set_xticks([])
     axes.set_yticks([])
+    if right is False:
+        axes.spines[:].set(color=WRONG, linewidth=2)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.storage import write_whole
 from medrobust.report.numbers import counted, format_eps, format_interval, format_value, listed, metric_heading
 from medrobust.report.verdicts import stronger_of
@@ -133,7 +134,7 @@ def _strength(outcome: Outcome) -> str:
         f"**Effect.** Paired by image with each other attack at each task and budget "
         f"({counted(len(outcome.comparisons), 'comparison')}), SMIA is "
         f"stronger in {len(won)}, weaker in {len(lost)}, and no difference is shown in {alike}."
-        + (f" In {few} there are fewer than {LEAST_CLUSTERS} images or patients, too few to tell." if few else "")
+        + (f" {_too_few(few)}" if few else "")
         + (f" Weaker than {listed(lost)}." if lost else "")
     )
 
@@ -143,12 +144,16 @@ def _steadiness(outcome: Outcome, over: str) -> str:
     if rows.is_empty():
         needed = {RUNS: "two runs", TASKS: "two tasks, each with a clean value above 0", IMAGES: "two images"}[over]
         return f"**Variance over {over}.** Not measured: it needs at least {needed}."
+    few = len(rows.filter(pl.col("clusters") < LEAST_CLUSTERS))
+    rows = rows.filter(pl.col("clusters") >= LEAST_CLUSTERS)
     smaller = rows.filter(pl.col("difference_high") < 0)
     larger = rows.filter(pl.col("difference_low") > 0)
     said = [
         f"**Variance over {over}.** SMIA's is smaller in {len(smaller)} of {counted(len(rows), 'comparison')}, larger "
         f"in {len(larger)}, and no difference is shown in {len(rows) - len(smaller) - len(larger)}."
     ]
+    if few:
+        said.append(_too_few(few))
     for word, part in (("Smaller", smaller), ("Larger", larger)):
         if len(part):
             counts = part.group_by("attack", maintain_order=True).len().iter_rows()
@@ -156,9 +161,13 @@ def _steadiness(outcome: Outcome, over: str) -> str:
     return " ".join(said)
 
 
+def _too_few(comparisons: int) -> str:
+    return f"In {comparisons} there are fewer than {LEAST_CLUSTERS} images or patients, too few to tell."
+
+
 def _parts(outcome: Outcome, task: str) -> list[str]:
     """The task and its afterchecks."""
-    return [name for name in outcome.info.parts if name == task or name.startswith(f"{task}, ")]
+    return [task, *afterchecks_of(task, outcome.info.parts)]
 
 
 def _survival_caption(outcome: Outcome, task: str) -> str:
@@ -175,9 +184,8 @@ def _largest(outcome: Outcome, task: str) -> float:
 
 def _in_points(rows: pl.DataFrame) -> pl.DataFrame:
     """In percent points; of a variance its root."""
-    mean = pl.col("over") == MEAN
-    figures = (pl.col(name) for name in ("value", "low", "high"))
-    return rows.with_columns(pl.when(mean).then(figure * 100).otherwise(figure.sqrt() * 100) for figure in figures)
+    mean, figures = pl.col("over") == MEAN, pl.col("value", "low", "high")
+    return rows.with_columns(figures.sqrt() * 100).filter(~mean).vstack(rows.with_columns(figures * 100).filter(mean))
 
 
 def _budgets(rows: pl.DataFrame) -> list[float]:

@@ -32,6 +32,7 @@ SPREAD_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "difference": pl.Float64,  # of this value, under the reference less under this attack; null for the reference
     "difference_low": pl.Float64,
     "difference_high": pl.Float64,
+    "clusters": pl.Int64,  # patients, or images, that were resampled; over tasks those of the task with the fewest
 }
 ALL_TASKS = "all tasks"
 MEAN, IMAGES, RUNS, TASKS = "mean", "images", "runs", "tasks"
@@ -129,10 +130,13 @@ def _rows_of(
     figures |= {(ALL_TASKS, MEAN): np.mean(shares, axis=0), (ALL_TASKS, TASKS): over_tasks}
     rows: list[dict[str, object]] = []
     own = labels.index(reference)
+    counts = {name: task.clusters for name, task in tasks.items()}
+    counts[ALL_TASKS] = min(counts.values())
     for (part, over), values in figures.items():
         for place, label in enumerate(labels):
             least = -np.inf if over == MEAN else 0.0
-            row = {"part": part, "attack": label, "over": over, **_figure(values[place], confidence, "", least)}
+            row = {"part": part, "attack": label, "over": over, "clusters": counts[part]}
+            row |= _figure(values[place], confidence, "", least)
             if place != own:
                 row |= _figure(values[own] - values[place], confidence, "difference_")
             rows.append(row)
