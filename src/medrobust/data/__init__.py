@@ -200,8 +200,8 @@ def recognise(path: Path, options: DataOptions) -> str:
             return name
     if is_readable(path):
         raise InputError(
-            f"{printable(path)} is an image without truth: name it in a CSV manifest, in the column image beside one of "
-            "mask, label or boxes"
+            f"{printable(path)} is an image without truth: name it in a CSV manifest, in the column image beside mask, "
+            "label or boxes"
         )
     looked_for = "; ".join(f"{known.description} ({name})" for name, known in FORMATS.items())
     raise InputError(f"{printable(path)}: no known data format; looked for {looked_for}")

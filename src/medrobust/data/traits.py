@@ -104,10 +104,9 @@ def _hu_bounds(entries: Sequence[FileEntry], max_pixels: int | None) -> tuple[tu
     if low <= least and most <= high:
         return HU_BOUNDS, ()
     wider = min(low, least), max(high, most)
-    note = (
-        f"Images go from {least:.7g} to {most:.7g} HU, beyond [{low:g}, {high:g}]: values may go from {wider[0]:.7g} "
-    )
-    return wider, (f"{note}to {wider[1]:.7g}. To have others, set bounds.",)
+    seen, allowed = (f"from {ends[0]:.7g} to {ends[1]:.7g}" for ends in ((least, most), wider))
+    note = f"Images go {seen} HU, beyond [{low:g}, {high:g}]: values may go {allowed}. If they may not, set bounds."
+    return wider, (note,)
 
 
 def _extremes(entries: Sequence[FileEntry], max_pixels: int | None) -> tuple[float, float]:
