@@ -375,3 +375,12 @@ def test_torchvisions_own_models(build, options, size):
     known = expected["labels"] > 0
     assert torch.equal(found.boxes, expected["boxes"][known])
     assert torch.equal(found.scores, expected["scores"][known])
+
+
+def test_the_whole_image_stands_in_for_proposals_that_are_none():
+    from medrobust.detectors.two_stage import _never_none
+
+    some = torch.tensor([[1.0, 2, 3, 4]])
+    whole, kept = _never_none([some[:0], some], (48, 64))  # (height, width)
+    assert whole.tolist() == [[0, 0, 64, 48]]
+    assert kept is some

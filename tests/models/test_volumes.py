@@ -282,3 +282,12 @@ def test_images_of_two_axes_have_windows_too():
 def test_what_does_not_fit_is_told(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_a_window_larger_than_the_image_sees_its_border_go_on():
+    torch.manual_seed(0)
+    model, image = nn.Conv2d(1, 2, 3), torch.rand(1, 1, 6, 6)
+    model = nn.Sequential(nn.ConstantPad2d(1, -5.0), model)  # the model's own border is another matter
+    extended = nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    expected = model(extended)[..., 1:-1, 1:-1]
+    torch.testing.assert_close(volumes.SlidingWindow(model, (8, 8))(image), expected)
