@@ -171,7 +171,7 @@ def reproduce(
     runs: Annotated[int, typer.Option(help="How many; each trains its own models.")] = 3,
     epochs: Annotated[int, typer.Option(help="Of training.")] = 10,
     size: Annotated[int, typer.Option(help="Side in pixels of all images.")] = 224,
-    limit: Annotated[int | None, typer.Option(help="At most so many test images of each set.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many test images of each set; with --small 24.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images trained on, and attacked, together.")] = 16,
 ) -> None:
     """Repeat the experiment of SMIA's paper: three tasks, six attacks, and the variance of their effect."""
