@@ -45,6 +45,10 @@ Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any field of a run.yaml, e.g. data.bounds=[-1300,3500]; may be repeated."),
+]
 Name = Annotated[str | None, typer.Option(help="Of this run in tables and reports.")]
 
 
@@ -101,12 +105,12 @@ def evaluate(
     from medrobust.evaluation import check_output_folder
     from medrobust.jobs import run_config
 
-    settings = read_config(config, _overrides(ctx))
-    folder = settings.out or Path("runs") / f"{settings.label}-{datetime.now():%Y%m%d-%H%M%S}"
+    run = read_config(config, _overrides(ctx))
+    folder = run.out or Path("runs") / f"{run.label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_output_folder(folder)  # before hours of work, not after
-    run = run_config(settings, progress=sys.stderr.isatty())
-    run.save(folder)
-    _console().print(run.table())
+    done = run_config(run, progress=sys.stderr.isatty())
+    done.save(folder)
+    _console().print(done.table())
     _say(f"report: {folder / 'report.html'}")
 
 
@@ -116,7 +120,7 @@ def attack(
     out: Annotated[Path, typer.Option(help="Folder for the images; must not exist yet.")],
     config: ConfigFile = None,
     attack_name: Annotated[str, typer.Option("--attack", help="One attack; see `medrobust attacks`.")] = "smia",
-    eps: Annotated[str, typer.Option(help="One budget: 4/255, 0.01, 10HU.")] = "4/255",
+    eps: Annotated[str | None, typer.Option(help="One budget: 4/255 (unless the data have a unit), 10HU.")] = None,
     data: Data = None,
     data_format: DataFormat = None,
     split: Split = None,
@@ -132,14 +136,15 @@ def attack(
     batch_size: BatchSize = None,
     device: Device = None,
     skip_bad: SkipBad = False,
+    settings: Settings = None,
     deidentify: Annotated[bool, typer.Option(help="Leave out of written headers what may name a patient.")] = True,
 ) -> None:
     """Write adversarial images, measured as they lie on disk, with a manifest.csv."""
     from medrobust.config import read_config
     from medrobust.jobs import export_config
 
-    settings = read_config(config, _overrides(ctx) | {"out": None})
-    written = export_config(settings, attack_name, out, deidentify=deidentify, progress=sys.stderr.isatty())
+    run = read_config(config, _overrides(ctx) | {"out": None})
+    written = export_config(run, attack_name, out, deidentify=deidentify, progress=sys.stderr.isatty())
     for folder, rows, skipped in written:
         for bad in skipped:
             _say(f"skipped image {bad.index}: {bad.reason}")
@@ -177,7 +182,7 @@ def reproduce(
     runs: Annotated[int, typer.Option(help="How many; each trains its own models.")] = 3,
     epochs: Annotated[int, typer.Option(help="Of training.")] = 10,
     size: Annotated[int, typer.Option(help="Side in pixels of all images.")] = 224,
-    limit: Annotated[int | None, typer.Option(help="At most so many test images of each set.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many test images of each set; with --small 24.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images trained on, and attacked, together.")] = 16,
 ) -> None:
     """Repeat the experiment of SMIA's paper: three tasks, six attacks, and the variance of their effect."""
@@ -273,7 +278,7 @@ def main() -> None:
         app(arguments)
     except SystemExit as ended:
         if ended.code == 130:
-            kept = arguments[:2] == ["data", "get"]
+            kept = arguments[:2] == ["data", "get"] or arguments[:1] == ["reproduce"]
             _say(f"stopped; {'what came is kept, the same command goes on' if kept else 'nothing was written'}")
         raise
     except MedrobustError as error:
@@ -315,7 +320,9 @@ FIELDS = {
 
 
 def _overrides(ctx: typer.Context) -> dict[str, object]:
-    """The options that were given, as fields of the configuration."""
+    """The options that were given, as fields of the configuration; --set last."""
+    from medrobust.config import read_settings
+
     given = {
         option: value
         for option, value in ctx.params.items()
@@ -326,7 +333,8 @@ def _overrides(ctx: typer.Context) -> dict[str, object]:
             given[option] = _numbers(f"--{option}", given[option])
     if "eps" in given:
         given["eps"] = [eps.strip() for eps in given["eps"].split(",")]
-    return {FIELDS[option]: value for option, value in given.items()}
+    fields = {FIELDS[option]: value for option, value in given.items()}
+    return fields | read_settings(ctx.params.get("settings") or ())
 
 
 def _numbers(option: str, text: str) -> list[float]:

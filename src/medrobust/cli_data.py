@@ -29,13 +29,19 @@ def check(
         str | None, typer.Option(help="Regular expression whose one group finds the patient in an id.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many images of each split.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other option of the data, e.g. ignore_index=255; may be repeated."),
+    ] = None,
 ) -> None:
     """Read a data set and tell what it holds and what is wrong: exit code 1 if an image cannot be read."""
-    from medrobust.data import DataOptions
+    from medrobust.config import DataConfig, read_settings
     from medrobust.data.inspection import inspect
 
-    choices: dict[str, Any] = {"task": task}
-    options = DataOptions(format=data_format, patient_pattern=patient_pattern, limit=limit, **choices)
+    choices: dict[str, Any] = {"task": task, "patient_pattern": patient_pattern, "limit": limit}
+    further = {name.removeprefix("data."): value for name, value in read_settings(settings or ()).items()}
+    fields = {"path": path, "format": data_format, **choices, **further}
+    options = DataConfig.model_validate(fields).options(skip_bad=False)
     with bar() as advance:
         findings = inspect(path, options, split=split, on_progress=advance)
     _show(findings)
@@ -73,9 +79,9 @@ def _show(findings: Findings) -> None:
         facts.add_row(label, text)
     output.print(facts)
     for split in findings.splits:
-        output.print(f"\n{split.name}: {split.images} images{_patients(split)}")
+        output.print(f"\n{split.name}: {_counted(split.images, 'image')}{_patients(split)}")
         if split.images:
-            output.print(f"sizes {_sizes(split)}; values {split.low:.4g} to {split.high:.4g}, {_named(split.depths)}")
+            output.print(f"sizes {_sizes(split)}; values {split.low:.6g} to {split.high:.6g}, {_named(split.depths)}")
             output.print(_class_table(findings, split))
     for note in findings.notes:
         say(f"note: {note}")
@@ -96,20 +102,25 @@ def _facts(findings: Findings) -> list[tuple[str, str]]:
         ("images", f"{findings.images} read, {len(findings.unreadable)} unreadable"),
         ("channels", f"{findings.channels}, {findings.spatial_dims}-D"),
         ("unit", findings.unit),
-        ("leaks", f"{shared} patients in several splits, {twice} images there more than once"),
+        ("leaks", f"patients in several splits: {shared}; images there more than once: {twice}"),
     ]
 
 
 def _class_table(findings: Findings, split: SplitFindings) -> Table:
     columns = {"detection": ("images", "objects"), "segmentation": ("images", "share of pixels")}
     table = plain_table("class", *columns.get(findings.task, ("images",)))
+    absent = [name for name, count in split.classes.items() if not count.images]
     for name, count in split.classes.items():
+        if not count.images and len(absent) > MAX_SIZES:
+            continue
         cells = [str(count.images)]
         if count.objects is not None:
             cells.append(str(count.objects))
         if count.pixels is not None:
             cells.append(f"{count.pixels:.3%}")
         table.add_row(name, *cells)
+    if len(absent) > MAX_SIZES:
+        table.add_row(f"{len(absent)} others", "0")
     return table
 
 
@@ -136,8 +147,14 @@ def _patients(split: SplitFindings) -> str:
     if not split.patients:
         return ", patients unknown"
     unknown = f", {split.without_patient} images without" if split.without_patient else ""
-    return f", {split.patients} patients{unknown}"
+    return f", {_counted(split.patients, 'patient')}{unknown}"
 
 
 def _first(items: Any) -> list[Any]:
     return list(items)[:MAX_LISTED]
+
+
+def _counted(number: int, noun: str) -> str:
+    from medrobust.report.numbers import counted  # here: the report's room is slow to import
+
+    return counted(number, noun)

@@ -118,15 +118,19 @@ class ThreatConfig(_Section):
             Budget.parse(eps)
         return value
 
-    def threats(self, info: DatasetInfo) -> list[Threat]:
-        """One threat per eps, for these data.
+    def threats(self, info: DatasetInfo, usual: Sequence[str | float] | None = None) -> list[Threat]:
+        """One threat per eps, for these data; `usual` budgets, in [0, 1], are for when none were given.
 
         Raises:
-            InputError: eps has another unit than the data, or the data have no such class.
+            InputError: eps has another unit than the data, none was given for data in a unit, or there is no such class.
         """
+        given = "eps" in self.model_fields_set
         unit, region = info.unit, self._region(info)
+        if unit != "[0, 1]" and not given:
+            example = "10HU" if unit == "HU" else "a number in the unit of the files"
+            raise InputError(f"{info.name!r} is not in [0, 1] but in {unit}: give eps, {example} (or set data.window)")
         quantum = None if self.quantum is None else Budget.parse(self.quantum).in_unit(unit)
-        budgets = [Budget.parse(eps).in_unit(unit) for eps in self.eps]
+        budgets = [Budget.parse(eps).in_unit(unit) for eps in (self.eps if given or usual is None else usual)]
         return [Threat(eps, self.norm, quantum=quantum, region=region) for eps in budgets]
 
     def _region(self, info: DatasetInfo) -> Region | None:
@@ -228,6 +232,24 @@ def read_config(path: Path | None, overrides: Mapping[str, object]) -> RunConfig
     except pydantic.ValidationError as error:
         where = "" if path is None else f"{path}: "
         raise InputError(where + _describe(error)) from error
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, object]:
+    """Fields typed as `data.bounds=[-1300,3500]`, by dotted name; values are YAML.
+
+    Raises:
+        InputError: a text has another form.
+    """
+    found: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--set {text!r}: write <field>=<value>, e.g. data.bounds=[-1300,3500]")
+        try:
+            found[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text!r}: the value is not YAML: {getattr(error, 'problem', error)}") from error
+    return found
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

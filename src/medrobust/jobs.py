@@ -24,6 +24,7 @@ from medrobust.victim import Victim
 EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
 UNTRAINED = ("timm", "torchvision", "smp")
+USUAL_EXPORT = ("4/255",)  # the budget of images that are written, where none is given
 LIBRARIES = (EMBEDDED, *UNTRAINED)
 
 
@@ -99,13 +100,14 @@ def export_config(
         InputError: anything in the configuration cannot be used.
     """
     attack = config.build_attack(attack_name)
-    if len(config.threat.eps) != 1:
+    given = "eps" in config.threat.model_fields_set
+    if given and len(config.threat.eps) != 1:
         raise InputError(f"images are written for one budget, got {len(config.threat.eps)}: give one --eps")
     check_output_folder(folder)
     parts = list(build_parts(config))
     for part in parts:
         skipped: list[Skipped] = []
-        (threat,) = config.threat.threats(part.dataset.info)
+        (threat,) = config.threat.threats(part.dataset.info, USUAL_EXPORT)
         place = folder if len(parts) == 1 else folder / part.dataset.info.name
         with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
             rows = export_adversarial(

@@ -124,9 +124,9 @@ def test_the_page_says_what_the_tables_say(outcome: Outcome, folder: Path):
     assert f"smaller in {len(smaller)} of {len(wide)} comparisons" in steadiness[0]
     table = pl.read_csv(folder / "table.csv")
     accuracy = table.filter(part="ordinal", metric="accuracy", attack="clean")["value"].item()
-    row = next(line for line in text.splitlines() if line.startswith("| clean"))
+    row = next(line for line in text.splitlines() if line.startswith("|  | clean"))
     assert f"| {accuracy:.3f} [" in row
-    assert "JPEG 75" in text.partition("## What survives")[2]
+    assert "JPEG 75" in text.partition("What survives: ")[2]
 
 
 def test_the_figure_has_a_row_for_each_task(outcome: Outcome, folder: Path):

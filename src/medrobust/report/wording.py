@@ -30,7 +30,11 @@ FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it
 # A reason may hold a file name, and a file name a patient's: only what is matched here is printed.
 _REASONS = (
     (r"not found|missing|no such|does not exist", "file or entry missing"),
-    (r"truncat|corrupt|unreadable|cannot be read|cannot read|cannot identify|decode", "file cannot be read"),
+    (r"\bbox\b", "box outside the image or without area"),
+    (
+        r"cut off|cut short|not a dicom|codec|truncat|corrupt|unreadable|cannot (be )?read|cannot identify|decode",
+        "file cannot be read",
+    ),
     (r"\bnan\b|not finite|infinite|bounds|outside", "values not finite or out of bounds"),
     (r"mask|size|shape|channel", "image or mask of the wrong size or shape"),
     (r"label|class|grade|truth", "label missing or out of range"),

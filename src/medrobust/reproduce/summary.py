@@ -120,7 +120,7 @@ def _how(outcome: Outcome) -> Iterator[str]:
 def _strength(outcome: Outcome) -> str:
     won: list[str] = []
     lost: list[str] = []
-    few, alike = 0, 0
+    few = alike = 0
     for row in outcome.comparisons.iter_rows(named=True):
         stronger = stronger_of(row)
         where = f"{row['second']} on {row['part']} at {format_eps(row['eps'], _unit(outcome))}"
