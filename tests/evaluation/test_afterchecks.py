@@ -96,7 +96,9 @@ def test_a_run_with_afterchecks_is_saved_and_reported(dataset: mr.InMemoryDatase
     run = mr.evaluate(victim, dataset, {"pgd": mr.PGD()}, [mr.Threat(8 / 255)], afterchecks=SURVIVAL)
     run.save(tmp_path / "run")
     assert list(mr.load_run(tmp_path / "run").info.parts) == list(run.info.parts)
-    assert "noise, JPEG 75" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count('<section class="part"') == 1, "an aftercheck is a row in its part, no section"
+    assert "<bdi>JPEG 75</bdi>" in page.partition("What survives")[2]
 
 
 def test_another_model_needs_the_same_bounds():

@@ -20,7 +20,7 @@ from medrobust.report.numbers import plain
 from medrobust.reproduce.experiment import Outcome
 
 WRONG = "#b3261e"
-_COLUMN, _ROW = 1.4, 1.95  # inches; letters of 8 points are then still read where a page shows 900 pixels
+_COLUMN, _ROW = 1.4, 2.1  # inches; letters of 8 points are then still read where a page shows 900 pixels
 _LETTERS = 19  # of 8 points in a column
 
 
@@ -74,7 +74,9 @@ def _show(axes: Axes, picture: Picture, title: str, answer: str, right: bool | N
     with Image.open(io.BytesIO(content)) as image:
         axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(title, fontsize=8)
-    axes.set_xlabel(textwrap.fill(answer, _LETTERS), fontsize=8, color=WRONG if right is False else "black")
+    axes.set_xlabel(
+        textwrap.fill(answer.partition(":")[0], _LETTERS), fontsize=8, color=WRONG if right is False else "black"
+    )
     axes.set_xticks([])
     axes.set_yticks([])
     if right is False:
