@@ -69,3 +69,13 @@ def test_a_detector_trained_here_is_found_good_and_then_attacked_to_a_tenth(tmp_
     assert "mni152-structures, JPEG 75" in run.info.parts
     run.save(tmp_path / "run")
     assert "lateral ventricles" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_budget_must_be_named_for_data_in_a_unit():
+    hu = mr.DatasetInfo("ct", "segmentation", ("background", "organ"), 1, (-1024.0, 3071.0), "HU")
+    config = read_config(None, {})
+    with pytest.raises(InputError, match=r"'ct' is not in \[0, 1\] but in HU: give eps, 10HU"):
+        config.threat.threats(hu)
+    (threat,) = read_config(None, {"threat.eps": ["10HU"]}).threat.threats(hu)
+    assert threat.eps == 10
+    assert [threat.eps for threat in config.threat.threats(info("ordinal"), usual=["4/255"])] == [4 / 255]

@@ -122,7 +122,7 @@ class ThreatConfig(_Section):
         """One threat per eps, for these data; `usual` budgets, in [0, 1], are for when none were given.
 
         Raises:
-            InputError: eps has another unit than the data, none was given for data in a unit, or there is no such class.
+            InputError: eps has another unit than the data, or is not given for data in a unit; there is no such class.
         """
         given = "eps" in self.model_fields_set
         unit, region = info.unit, self._region(info)

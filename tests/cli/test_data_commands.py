@@ -100,7 +100,7 @@ def test_check_warns_of_leaks(medrobust: Command, images: Path) -> None:
         shutil.copytree(images, images.parent / "set" / split)
     code, out, err = medrobust("data", "check", images.parent / "set", "--patient-pattern", r"(p\d)")
     assert code == 0
-    assert "3 patients in several splits, 6 images there more than once" in out
+    assert "patients in several splits: 3; images there more than once: 6" in out
     assert "warning: patient 'p0' is in several splits: test, train" in err
     assert "warning: the same image several times: test: test/dog/p2.png, train: train/dog/p2.png" in err
 
@@ -171,3 +171,11 @@ def test_get_what_cannot_be_got(medrobust: Command, arguments: tuple[str, ...], 
     code, out, err = medrobust("data", "get", *arguments)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_check_takes_any_option_of_the_data(medrobust: Command, images: Path) -> None:
+    assert medrobust("data", "check", str(images), "--set", "classes=[one, two, three]")[0] in (0, 2)
+    code, _, err = medrobust("data", "check", str(images), "--set", "clases=3")
+    assert (code, "unknown option of data 'clases': did you mean 'classes'?" in err) == (2, True)
+    code, _, err = medrobust("data", "check", str(images), "--set", "classes")
+    assert (code, "--set 'classes': write <field>=<value>" in err) == (2, True)

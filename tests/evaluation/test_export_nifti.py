@@ -230,7 +230,7 @@ def test_from_the_command_line(medrobust, tmp_path):
     assert b"Jane" in Path("named/000001_b.nii").read_bytes()
     assert medrobust(*line, "--out", "tiny") == (
         2,
-        "error: eps 0.0156863 is smaller than one step 1 of the grid: nothing can change\n",
+        "error: 'set' is not in [0, 1] but in HU: give eps, 10HU (or set data.window)\n",
     )
 
 
