@@ -178,7 +178,9 @@ def reproduce(
         list[str] | None,
         typer.Option(help="grading=FILE, lung=FILE or artefacts=FILE, instead of training; may be repeated."),
     ] = None,
-    eps: Annotated[str, typer.Option(help="Budgets, comma-separated.")] = "2/255,4/255,8/255",
+    eps: Annotated[
+        str | None, typer.Option(help="Budgets, comma-separated; 2/255,4/255,8/255 (--small: without the middle one).")
+    ] = None,
     runs: Annotated[int, typer.Option(help="How many; each trains its own models.")] = 3,
     epochs: Annotated[int, typer.Option(help="Of training.")] = 10,
     size: Annotated[int, typer.Option(help="Side in pixels of all images.")] = 224,
@@ -194,7 +196,7 @@ def reproduce(
         small=small,
         survive=survive,
         weights=weights or [],
-        eps=eps.split(","),
+        eps=(eps or ("2/255,8/255" if small else "2/255,4/255,8/255")).split(","),
         runs=runs,
         epochs=epochs,
         size=size,
