@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
@@ -98,9 +98,9 @@ class LabelledTable:
         used = {self.columns.image, *self.columns.labels, self.columns.patient, self.columns.split}
         others = {name: cell for name, cell in row.cells.items() if name not in used}
         try:
-            image = self._cell(row, self.columns.image, self.images.find)
-            labels = tuple(self._cell(row, name, self._label) for name in self.columns.labels)
-            patient = self._cell(row, self.columns.patient, str) if self.columns.patient else None
+            image = self.rows.read(row, self.columns.image, self.images.find)
+            labels = tuple(self.rows.read(row, name, self._label) for name in self.columns.labels)
+            patient = self.rows.read(row, self.columns.patient, str) if self.columns.patient else None
             if self.ignore_index is not None and set(labels) == {self.ignore_index}:
                 place = f"{printable(self.rows.path)}, row {row.number}"
                 raise InputError(f"{place}: all labels are unknown ({self.ignore_index}); leave the row out")
@@ -119,15 +119,6 @@ class LabelledTable:
             return class_of(cell, ("0", "1"))
         except InputError as error:
             raise InputError(f"{error}; mend it, or set ignore_index if it means unknown") from error
-
-    def _cell(self, row: Row, column: str, read: Callable[[str], Value]) -> Value:
-        place = self.rows.place(row, column)
-        if not row.cells[column]:
-            raise InputError(f"{place}: the cell is empty; fill it in")
-        try:
-            return read(row.cells[column])
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from error
 
 
 def detect(path: Path, options: DataOptions) -> bool:

@@ -6,7 +6,7 @@ Columns: `image`, and `mask`, `label` or `boxes`; if there, `id`, `patient` and 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,7 +71,7 @@ class Manifest:
         others = {name: cell for name, cell in row.cells.items() if name not in used}
         name = printable(self.id_of(row) or f"row {row.number}")
         try:
-            image = self.cell(row, IMAGE, self._file)
+            image = self.rows.read(row, IMAGE, self._file)
             patient = row.cells.get(PATIENT) or None
             return FileEntry(name, image, self._truth(row, classes), patient, others)
         except InputError as error:
@@ -104,7 +104,7 @@ class Manifest:
                 raw_box(item, f"{place}, box {number}")
                 for number, item in enumerate(filter(str.strip, text.split(";")), start=1)
             ]
-        path = self.cell(row, "boxes", self._file)
+        path = self.rows.read(row, "boxes", self._file)
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
@@ -113,21 +113,11 @@ class Manifest:
             raise InputError(f"{printable(path)}: cannot be opened ({error.strerror}); mend its permissions") from None
         return [raw_box(line, f"{printable(path)}, row {n}") for n, line in enumerate(lines, start=1) if line.strip()]
 
-    def cell(self, row: Row, column: str, read: Callable[[str], Value]) -> Value:
-        """What `read` makes of a cell; its `InputError` gets the place of the cell."""
-        place = self.rows.place(row, column)
-        if not row.cells[column]:
-            raise InputError(f"{place}: the cell is empty; fill it in")
-        try:
-            return read(row.cells[column])
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from error
-
     def _truth(self, row: Row, classes: tuple[str, ...]) -> int | Path | BoxTruth:
         if self.truth == "mask":
-            return self.cell(row, "mask", self._file)
+            return self.rows.read(row, "mask", self._file)
         if self.truth == "label":
-            return self.cell(row, "label", lambda text: class_of(text, classes))
+            return self.rows.read(row, "label", lambda text: class_of(text, classes))
         raws = self.raw_boxes.get(row.number)
         return BoxTruth(tuple(_box(raw, classes) for raw in (self.read_boxes(row) if raws is None else raws)))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from medrobust.data.images import printable
 from medrobust.errors import InputError, unknown
+
+Value = TypeVar("Value")
 
 _DELIMITERS = ",;\t"
 
@@ -32,6 +35,20 @@ class Rows:
     def place(self, row: Row, column: str) -> str:
         """Where a cell is, for an error."""
         return f"{printable(self.path)}, row {row.number}, column {column!r}"
+
+    def read(self, row: Row, column: str, read: Callable[[str], Value]) -> Value:
+        """What `read` makes of a cell; its `InputError` gets the place of the cell.
+
+        Raises:
+            InputError: the cell is empty, or `read` cannot use it.
+        """
+        place = self.place(row, column)
+        if not row.cells[column]:
+            raise InputError(f"{place}: the cell is empty; fill it in")
+        try:
+            return read(row.cells[column])
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from error
 
     def column(self, name: str, option: str) -> str:
         """The name itself if there is such a column, else `InputError` with the nearest name."""

@@ -54,22 +54,19 @@ def afterchecks_of(part: str, parts: Mapping[str, PartInfo]) -> list[str]:
 
 def eight_bit(images: Tensor, bounds: Bounds) -> Tensor:
     """Rounded to 256 levels over the bounds, as an 8-bit file holds them."""
-    low, high = bounds
-    levels = ((images - low) / (high - low) * _LEVELS).round().clamp(0, _LEVELS)
-    return low + levels * ((high - low) / _LEVELS)
+    return _from_levels(_to_levels(images, bounds), bounds)
 
 
 def jpeg(quality: int) -> Change:
     """Compressed by JPEG of that quality: three channels as colour, others and slices of volumes one by one as grey."""
 
     def compress(images: Tensor, bounds: Bounds) -> Tensor:
-        low, high = bounds
-        levels = ((images - low) / (high - low) * _LEVELS).round().clamp(0, _LEVELS).to(torch.uint8).cpu()
+        levels = _to_levels(images, bounds).to(torch.uint8).cpu()
         colour = images.ndim == 4 and images.shape[1] == 3
         pictures = levels.movedim(1, -1) if colour else levels.reshape(-1, *images.shape[-2:])
         read = torch.stack([_through_jpeg(picture, quality) for picture in pictures])
         restored = read.movedim(-1, 1) if colour else read.reshape(images.shape)
-        return (low + restored.to(images) * ((high - low) / _LEVELS)).clamp(low, high)
+        return _from_levels(restored.to(images), bounds).clamp(*bounds)
 
     return compress
 
@@ -107,6 +104,16 @@ def another_model(victim: Victim, attacked: Victim, name: str = "another model")
     if victim.bounds != attacked.bounds:
         raise InputError(f"{name} has the bounds {victim.bounds}, the attacked model {attacked.bounds}")
     return Aftercheck(name, victim=victim)
+
+
+def _to_levels(images: Tensor, bounds: Bounds) -> Tensor:
+    low, high = bounds
+    return ((images - low) / (high - low) * _LEVELS).round().clamp(0, _LEVELS)
+
+
+def _from_levels(levels: Tensor, bounds: Bounds) -> Tensor:
+    low, high = bounds
+    return low + levels * ((high - low) / _LEVELS)
 
 
 def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:

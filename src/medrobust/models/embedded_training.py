@@ -68,7 +68,7 @@ def train(
     with seeded(recipe.seed):  # torchvision's detectors draw from the global generator in train mode
         for step in track(range(recipe.steps)):
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _warm_up_and_cosine(step / recipe.steps)
+                group["lr"] = recipe.learning_rate * warm_up_and_cosine(step / recipe.steps)
             chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
             image, target = augment(images[chosen], targets[chosen], recipe, generator)
             with torch.enable_grad():
@@ -126,6 +126,6 @@ def _turned(images: Tensor, targets: Tensor, recipe: Recipe, generator: torch.Ge
     return images, targets
 
 
-def _warm_up_and_cosine(done: float) -> float:
+def warm_up_and_cosine(done: float) -> float:
     """Share of the learning rate when a share `done` of the steps is over."""
     return min(done / 0.1 + 0.01, 0.5 * (1 + math.cos(math.pi * done)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medrobust.checks import at_least
 from medrobust.data import Dataset, Sample, stack
 from medrobust.data.dataset import NO_BOX
+from medrobust.models.embedded_training import warm_up_and_cosine
 from medrobust.models.randomness import seeded
 from medrobust.tasks import Detection, Task
 
@@ -69,7 +70,7 @@ def fit(
     with seeded(seed), torch.enable_grad():
         for step in track(range(steps)):
             for group in optimizer.param_groups:
-                group["lr"] = how.learning_rate * _warm_up_and_cosine(step / steps)
+                group["lr"] = how.learning_rate * warm_up_and_cosine(step / steps)
             loss = _loss(model, task, next(batches), normalise)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -101,8 +102,3 @@ def _target(truth: Tensor) -> dict[str, Tensor]:
     """Boxes and labels as torchvision wants them, the background being label 0."""
     objects = truth[truth[:, 4] != NO_BOX]
     return {"boxes": objects[:, :4], "labels": objects[:, 4].long() + 1}
-
-
-def _warm_up_and_cosine(done: float) -> float:
-    """Share of the learning rate when a share `done` of the steps is over."""
-    return min(done / 0.1 + 0.01, 0.5 * (1 + math.cos(math.pi * done)))
