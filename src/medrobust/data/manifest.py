@@ -25,7 +25,7 @@ from medrobust.data.image_masks import mask_classes
 from medrobust.data.images import printable
 from medrobust.data.labels import class_of, infer_classes
 from medrobust.data.options import DataOptions, choose_task, evenly
-from medrobust.data.rows import Row, Rows, read_columns, read_rows
+from medrobust.data.rows import Row, Rows, numbered_lines, read_columns, read_rows
 from medrobust.errors import InputError
 
 ID, IMAGE, PATIENT, SPLIT = "id", "image", "patient", "split"
@@ -105,13 +105,7 @@ class Manifest:
                 for number, item in enumerate(filter(str.strip, text.split(";")), start=1)
             ]
         path = self.rows.read(row, "boxes", self._file)
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise InputError(f"{printable(path)}: is not UTF-8 text; save it as such") from None
-        except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be opened ({error.strerror}); mend its permissions") from None
-        return [raw_box(line, f"{printable(path)}, row {n}") for n, line in enumerate(lines, start=1) if line.strip()]
+        return [raw_box(line, f"{printable(path)}, row {number}") for number, line in numbered_lines(path)]
 
     def _truth(self, row: Row, classes: tuple[str, ...]) -> int | Path | BoxTruth:
         if self.truth == "mask":

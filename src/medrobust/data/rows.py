@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medrobust.data.images import printable
-from medrobust.errors import InputError, unknown
+from medrobust.errors import BadSampleError, InputError, unknown
 
 Value = TypeVar("Value")
 
@@ -103,3 +103,18 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{printable(path)}: is not UTF-8 text (byte {error.start}); save it as 'CSV UTF-8'") from None
     except csv.Error as error:
         raise InputError(f"{printable(path)}: is not a CSV file that can be read ({error}); save it again") from None
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, each with its number, counted from 1.
+
+    Raises:
+        BadSampleError: it cannot be opened, or is not UTF-8 text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise BadSampleError(f"{printable(path)}: is not UTF-8 text; save it as such") from None
+    except OSError as error:
+        raise BadSampleError(f"{printable(path)}: cannot be opened ({error.strerror}); mend its permissions") from None
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

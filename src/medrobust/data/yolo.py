@@ -31,6 +31,7 @@ from medrobust.data.files import (
 from medrobust.data.images import printable
 from medrobust.data.labels import as_index
 from medrobust.data.options import DataOptions, choose_task, evenly
+from medrobust.data.rows import numbered_lines
 from medrobust.errors import BadSampleError, InputError
 
 IMAGES, LABELS = "images", "labels"
@@ -134,17 +135,7 @@ def read_boxes(path: Path, classes: int) -> BoxTruth:
         BadSampleError: a row has not five numbers, its class is not one of 0 to classes − 1, or its box has no area or
             lies outside the image.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise BadSampleError(f"{printable(path)}: is not UTF-8 text; save it as such") from None
-    except OSError as error:
-        raise BadSampleError(f"{printable(path)}: cannot be opened ({error.strerror}); mend its permissions") from None
-    boxes = [
-        _box(line.split(), classes, f"{printable(path)}, row {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    boxes = [_box(line.split(), classes, f"{printable(path)}, row {number}") for number, line in numbered_lines(path)]
     return BoxTruth(tuple(boxes), relative=True)
 
 
