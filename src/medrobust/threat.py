@@ -80,6 +80,14 @@ class Threat:
             free = free & (self.mask.to(images.device) != 0)
         return replace(self, mask=free, region=None)
 
+    pixels = True
+
+    def rows(self, index: Tensor, count: int) -> Threat:
+        return self if self.mask is None or len(self.mask) != count or self.mask.ndim < 4 else replace(self, mask=self.mask[index])
+
+    def space(self, clean: Tensor, bounds: Bounds):
+        return _Shim(self, clean, bounds)
+
     def around(self, clean: Tensor, bounds: Bounds) -> Ball:
         """The allowed images around the clean ones, ready to project on at every step.
 
@@ -232,3 +240,20 @@ def _grid_slack(clean: Tensor, bounds: Bounds, quantum: float) -> float:
 def _draw(draw: Callable[..., Tensor], clean: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Noise of the images' shape, each image's from its own generator, the same on every device."""
     return torch.stack([draw(image.shape, generator=g) for image, g in zip(clean, generators, strict=True)]).to(clean)
+
+
+Space = object
+
+
+class _Shim:
+    def __init__(self, threat, clean, bounds):
+        self.threat, self.clean, self.bounds = threat, clean, bounds
+        self.ball = threat.around(clean, bounds)
+    def start(self): return self.clean
+    def random_start(self, generators): return self.threat.random_start(self.clean, generators, self.bounds)
+    def images(self, variables): return variables
+    def project_(self, variables): self.ball.project_(variables)
+    def steepest(self, gradient): return self.threat.steepest(gradient)
+    def allowed(self, gradient): return self.threat.allowed(gradient)
+    def truth(self, truth, variables): return truth
+    def rows(self, index): return _Shim(self.threat.rows(index, len(self.clean)), self.clean[index], self.bounds)

@@ -39,6 +39,8 @@ class Victim:
         InputError: bounds are not finite and ascending, or std is not positive.
     """
 
+    differentiable: bool = True
+
     def __init__(
         self,
         model: nn.Module,

@@ -429,11 +429,11 @@ def test_later_restarts_start_at_random(trained, name):
 
 def test_the_goal_comes_before_the_loss():
     """Of two candidates the one that fools is kept, though the other has the higher loss."""
-    from medrobust.attacks.loop import _beats
+    from medrobust.attacks.case import beats
 
     success, goal = torch.tensor([True, False, True, False]), torch.tensor([1.0, 5.0, 1.0, 1.0])
     kept_success, kept_goal = torch.tensor([False, True, True, False]), torch.tensor([5.0, 1.0, 0.5, 2.0])
-    assert _beats(success, goal, kept_success, kept_goal).tolist() == [True, False, True, False]
+    assert beats(success, goal, kept_success, kept_goal).tolist() == [True, False, True, False]
 
 
 def test_a_tiny_gradient_is_a_gradient():

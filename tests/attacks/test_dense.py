@@ -13,9 +13,10 @@ from torch import nn
 from medrobust.attacks import ASMA, BIM, DAG, SMIA, CosPGD, SegPGD, Stabilized
 from medrobust.attacks.dag import DAGLoss
 from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, SegPGDLoss
-from medrobust.attacks.directions import Situation
-from medrobust.attacks.objectives import Iterate
+from medrobust.attacks.case import opened
+from medrobust.attacks.objectives import Iterate, Terms
 from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.attacks.steps import Situation
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation, position_mean
 from medrobust.threat import Threat
@@ -204,11 +205,13 @@ def test_an_ignored_pixel_is_not_left_to_dag():
 def test_asma_steps_grow_with_the_overlap():
     task, gradient = Segmentation(2), torch.tensor([[[[2.0, -4.0]]]])
     iterate = at(torch.tensor([[[1, 1]]]), -1)
-    threat = Threat(eps=0.1)
+    victim, images = Victim(nn.Identity(), task), torch.rand(1, 1, 1, 2)
     none, half = torch.tensor([[[[5.0, 5.0]], [[0.0, 0.0]]]]), torch.tensor([[[[5.0, 0.0]], [[0.0, 5.0]]]])
     step = AdaptiveStep(beta=1.0, tau=0.1)
-    assert step(gradient, Situation(threat, task, iterate, none)).flatten().tolist() == pytest.approx([0.05, -0.1])
-    assert step(gradient, Situation(threat, task, iterate, half)).flatten().tolist() == pytest.approx([0.3, -0.6])
+    with opened(victim, images, iterate.truth, Threat(eps=0.1), 0, None, targeted=True) as case:
+        for outputs, expected in ((none, [0.05, -0.1]), (half, [0.3, -0.6])):
+            situation = Situation(case, 0, 1, images, Terms(torch.zeros(1), outputs), torch.zeros(1), iterate)
+            assert step(gradient, situation).flatten().tolist() == pytest.approx(expected)
 
 
 def test_asma_reaches_a_mask():

@@ -321,8 +321,8 @@ class TestDAG:
             mr.DAG(steps=1, targeted=True)(victim, images, truth, THREAT)
 
         class Moved(mr.DAG):
-            def input_part(self) -> Diversity:
-                return Diversity()
+            def input_parts(self) -> tuple[Diversity]:
+                return (Diversity(),)
 
         with pytest.raises(InputError, match="targets are places of the clean image"):
             Moved(steps=1)(victim, images, truth, THREAT)

@@ -78,8 +78,13 @@ def test_the_frame_around_is_background_or_ignored(task, labels, around):
 
 
 def test_sizes_and_places_are_what_was_asked_for():
-    place = Diversity(probability=0.6, rate=1.25).begin(generators(400))
-    placement = place(torch.zeros(400, 1, 40, 20))
+    part, drawing = Diversity(probability=0.6, rate=1.25), generators(400)
+
+    def draw() -> Placement:
+        drawn = [part.draw((40, 20), generator) for generator in drawing]
+        return Placement([size for size, _ in drawn], [corner for _, corner in drawn])
+
+    placement = draw()
     changed = [
         (size, corner) for size, corner in zip(placement.sizes, placement.corners, strict=False) if size != (40, 20)
     ]
@@ -93,7 +98,7 @@ def test_sizes_and_places_are_what_was_asked_for():
     heights = {height for (height, _), _ in changed}
     assert heights >= {33, 36, 39}, "the factor is not drawn from the whole range"
     assert {top + size[0] for size, (top, _) in changed} >= {40}, "the last place is never taken"
-    assert placement != place(torch.zeros(400, 1, 40, 20)), "every step draws anew"
+    assert placement != draw(), "every step draws anew"
 
 
 @pytest.mark.parametrize("nothing", [{"diversity_probability": 0.0}, {"diversity_rate": 1.0}])

@@ -10,8 +10,8 @@ from medrobust.attacks.attack import Attack
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dense import ASMA, CosPGD, SegPGD
 from medrobust.attacks.iterative import IterativeAttack
-from medrobust.attacks.loop import AttackResult
 from medrobust.attacks.objectives import TaskLoss
+from medrobust.attacks.result import AttackResult
 from medrobust.attacks.sign import BIM, DIFGSM, FGSM, MIFGSM, PGD
 from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA

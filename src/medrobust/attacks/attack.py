@@ -1,15 +1,26 @@
-"""What an attack is to whoever runs it: gradient-based or not, one attack or several."""
+"""What an attack is to whoever runs it, and the base of those that attack a batch."""
 
 from __future__ import annotations
 
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import fields, is_dataclass
+from typing import ClassVar, Literal, Protocol, cast, overload
 
+import torch
 from torch import Tensor
 
-from medrobust.attacks.loop import AttackResult
+from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
+from medrobust.attacks.result import AttackResult, joined_results
+from medrobust.attacks.sizes import ListResult, by_size
+from medrobust.errors import InputError, MedrobustWarning
+from medrobust.memory import out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
+
+Needs = Literal["gradients", "scores", "decisions"]
+"""What an attack must see of a model: gradients, the scores of all answers, or the answer alone."""
 
 
 class Attack(Protocol):
@@ -33,5 +44,213 @@ class Attack(Protocol):
         seed: int = 0,
         ids: Sequence[object] | None = None,
     ) -> AttackResult:
-        """See `IterativeAttack.__call__`."""
+        """See `BatchAttack.__call__`."""
         ...
+
+
+class BatchAttack(ABC):
+    """Attacks a batch or a list of images, at one budget or several; stateless between calls."""
+
+    @property
+    def shares_budgets(self) -> bool:
+        """Whether several budgets in one call cost less than one after the other."""
+        return False
+
+    @abstractmethod
+    def attack_batch(
+        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
+    ) -> AttackResult:
+        """Attack images `(B, C, *spatial)` of one size; arguments as for a call."""
+
+    def attack_budgets(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        """Attack images of one size at several budgets; a result for each, in their order."""
+        return [self.attack_batch(victim, images, truth, threat, seed, ids) for threat in threats]
+
+    def describe(self) -> dict[str, object]:
+        """Name and options, for records and reports."""
+        options = {f.name: described(getattr(self, f.name)) for f in fields(self)} if is_dataclass(self) else {}
+        return {"attack": type(self).__name__, **options}
+
+    @overload
+    def __call__(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threat: Threat,
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> AttackResult: ...
+
+    @overload
+    def __call__(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threat: Sequence[Threat],
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> list[AttackResult]: ...
+
+    @overload
+    def __call__(
+        self,
+        victim: Victim,
+        images: Sequence[Tensor],
+        truth: Sequence[Tensor] | Tensor,
+        threat: Threat,
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> ListResult: ...
+
+    def __call__(
+        self,
+        victim: Victim,
+        images: Tensor | Sequence[Tensor],
+        truth: Tensor | Sequence[Tensor],
+        threat: Threat | Sequence[Threat],
+        seed: int = 0,
+        ids: Sequence[object] | None = None,
+    ) -> AttackResult | list[AttackResult] | ListResult:
+        """Attack a batch; stateless between calls.
+
+        Args:
+            victim: the model, in data units.
+            images: `(B, C, *spatial)` float, within the victim's bounds; or a list of `(C, *spatial)` of different
+                sizes, which gives a `ListResult`.
+            truth: `(B, …)` int64, the true answers (the wanted ones, when targeted); for detection `(B, N, 5)`
+                float, as `Detection` says. For a list of images also a list.
+            threat: what may be changed; several of them give a list of results, and share what work they can.
+            seed: with `ids`, all the randomness: an image's result depends on seed and its id alone, not on the
+                batch, the order or anybody's global random state.
+            ids: one per image; its place in the batch when not given.
+
+        Raises:
+            InputError: images, truth or threat do not fit the victim.
+
+        Warns:
+            MedrobustWarning: memory ran out, and the batch was halved. The result is the same.
+        """
+        several = isinstance(threat, list | tuple)
+        threats = cast("Sequence[Threat]", threat if several else [threat])
+        for one in threats:
+            if not isinstance(one, Threat):
+                raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(one).__name__}")
+        if isinstance(images, list | tuple):
+            if several:
+                raise InputError("images of different sizes are attacked at one budget at a time")
+
+            def attack(images: Tensor, truth: Tensor, ids: Sequence[object]) -> AttackResult:
+                return self._in_memory(victim, images, truth, threats, seed, ids)[0]
+
+            return by_size(attack, images, truth, ids)
+        results = self._in_memory(victim, cast("Tensor", images), cast("Tensor", truth), threats, seed, ids)
+        return results if several else results[0]
+
+    def _in_memory(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        """The results, by halves where the whole does not fit into memory."""
+        try:
+            if len(threats) == 1:
+                return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
+            return self.attack_budgets(victim, images, truth, threats, seed, ids)
+        except (RuntimeError, MemoryError) as error:
+            count = len(images) if isinstance(images, Tensor) else 0
+            if count < 2 or not out_of_memory(error):
+                raise
+        # outside of the handler, whose traceback keeps the tensors of the failed try alive
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = count // 2
+        warnings.warn(
+            f"out of memory with {count} images at once: going on with {half}; a batch size of {half} avoids the retry",
+            MedrobustWarning,
+            stacklevel=3,
+        )
+        ids = list(range(count)) if ids is None else list(ids)
+        parts = []
+        for rows in torch.arange(count).tensor_split(2):
+            threats_of = [threat.rows(rows, count) for threat in threats]
+            chosen = [ids[place] for place in rows.tolist()]
+            parts.append(self._in_memory(victim, images[rows], truth[rows], threats_of, seed, chosen))
+        places = torch.arange(count).tensor_split(2)
+        return [joined_results(pair, places) for pair in zip(*parts, strict=True)]
+
+
+class SearchAttack(BatchAttack):
+    """An attack that searches for images of its own: the base of all but those that wrap others."""
+
+    needs: ClassVar[Needs] = "gradients"
+    targeted: bool
+
+    @abstractmethod
+    def search(self, case: Case) -> Found:
+        """Search for a case that is not empty."""
+
+    def attack_batch(
+        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
+    ) -> AttackResult:
+        """Open the case, search, hand in.
+
+        Raises:
+            InputError: the victim gives no gradients, and the attack needs them.
+        """
+        return self.attack_budgets(victim, images, truth, [threat], seed, ids)[0]
+
+    def attack_budgets(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        """As `attack_batch`, at every budget."""
+        if self.needs == "gradients" and not victim.differentiable:
+            raise InputError(
+                f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, or "
+                "attack another model (a surrogate) and show its images to this one"
+            )
+        for threat in threats[1:]:
+            threat.check(images, victim.bounds)
+        with opened(victim, images, truth, threats[0], seed, ids, targeted=self.targeted) as case:
+            if not len(case):
+                return [nothing(images) for _ in threats]
+            cases = [case, *(case.under(threat) for threat in threats[1:])]
+            return [handed_in(case, found, images) for case, found in zip(cases, self.search_all(cases), strict=True)]
+
+    def search_all(self, cases: Sequence[Case]) -> list[Found]:
+        """Search at several budgets; the cases differ in nothing else. What is shared between them is told here."""
+        return [self.search(case) for case in cases]
+
+
+def described(value: object) -> object:
+    """An option as records and reports hold it: of a part its name with its own options, of a tensor its shape."""
+    if isinstance(value, Tensor):
+        return f"tensor {tuple(value.shape)}"
+    if isinstance(value, list | tuple):
+        return [described(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): described(one) for name, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"part": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.__name__ if isinstance(value, type) or callable(value) and hasattr(value, "__name__") else type(value).__name__

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.dense import Pixels
-from medrobust.attacks.directions import Direction, largest_to_one
 from medrobust.attacks.objectives import Iterate, OutputObjective
+from medrobust.attacks.per_image import rows_of
 from medrobust.attacks.smia import StabilizedAttack
+from medrobust.attacks.steps import Walk, largest_to_one
 from medrobust.errors import InputError
 from medrobust.tasks import Detection, Task, position_mean
 from medrobust.victim import Victim
@@ -75,6 +76,10 @@ class ObjectsLeft(OutputObjective):
         label, other = task.log_probs_at(outputs, places).topk(2, 1).indices.unbind(1)
         return cls(places, label, other, label != 0)  # alternative 0 is "no object"
 
+    def rows(self, index: Tensor) -> ObjectsLeft:
+        """The targets of some of the images."""
+        return rows_of(self, index)
+
     def deviation(self, task: Task, outputs: object, iterate: Iterate) -> Tensor:
         """The mean difference, `(B,)`.
 
@@ -85,14 +90,16 @@ class ObjectsLeft(OutputObjective):
             raise InputError("against a detector DAG has no target to reach: it needs targeted=False")
         if iterate.placement is not None:
             raise InputError("against a detector DAG's targets are places of the clean image: it may not be moved")
-        log_probs = task.log_probs_at(outputs, self.places)
-        label, other = (log_probs.gather(1, at.unsqueeze(1)).squeeze(1) for at in (self.label, self.other))
-        return position_mean(torch.where(self._still(log_probs), other - label, 0), self.seen)
+        here = iterate.of_copies(self)
+        log_probs = task.log_probs_at(outputs, here.places)
+        label, other = (log_probs.gather(1, at.unsqueeze(1)).squeeze(1) for at in (here.label, here.other))
+        return position_mean(torch.where(here._still(log_probs), other - label, 0), here.seen)
 
     @torch.no_grad()
     def left(self, task: Task, outputs: object, iterate: Iterate) -> Tensor:
         """Bool `(B,)`: is an object still seen?"""
-        return self._still(task.log_probs_at(outputs, self.places)).flatten(1).any(1)
+        here = iterate.of_copies(self)
+        return here._still(task.log_probs_at(outputs, here.places)).flatten(1).any(1)
 
     def _still(self, log_probs: Tensor) -> Tensor:
         """Bool `(B, *positions)`: the targets at which the answer is what it was."""
@@ -112,6 +119,6 @@ class DAG(StabilizedAttack):
         """DAG's difference of logits."""
         return DAGLoss()
 
-    def direction(self) -> Direction:
+    def default_step(self) -> Walk:
         """The gradient itself."""
-        return largest_to_one
+        return Walk(largest_to_one)

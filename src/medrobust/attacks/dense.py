@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medrobust.attacks.directions import Direction, Situation, largest_to_one
 from medrobust.attacks.objectives import Iterate, OutputObjective
 from medrobust.attacks.smia import StabilizedAttack
+from medrobust.attacks.steps import Situation, Walk, largest_to_one
 from medrobust.checks import not_negative, positive
 from medrobust.errors import InputError
 from medrobust.tasks import Task, position_mean
@@ -165,7 +165,8 @@ class AdaptiveStep:
 
     def __call__(self, gradient: Tensor, at: Situation) -> Tensor:
         """β · IoU + τ along the gradient."""
-        overlap = at.task.image_metrics(at.outputs, at.iterate.truth)["iou"].to(gradient)
+        seen = at.case.victim.task.image_metrics(at.terms.outputs, at.iterate.truth)["iou"]
+        overlap = seen[: len(gradient)].to(gradient)
         return largest_to_one(gradient, at) * per_image(self.beta * overlap + self.tau, gradient)
 
 
@@ -204,6 +205,6 @@ class ASMA(StabilizedAttack):
         """ASMA's logits and distance."""
         return ASMALoss(self.distance)
 
-    def direction(self) -> Direction:
+    def default_step(self) -> Walk:
         """The adaptive step."""
-        return AdaptiveStep(self.beta, self.tau)
+        return Walk(AdaptiveStep(self.beta, self.tau))

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from torch import Tensor
 
-from medrobust.attacks.directions import Direction, steepest
+from medrobust.attacks.attack import SearchAttack
+from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
-from medrobust.attacks.loop import AttackResult, Plan, run_plan
+from medrobust.attacks.loop import Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
-from medrobust.attacks.sizes import BatchAttack
+from medrobust.attacks.parts import make_gradients, make_inputs, make_loss, make_step
+from medrobust.attacks.per_image import exchanged
 from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.attacks.sources import Backpropagation, GradientSource
+from medrobust.attacks.steps import Length, StepRule, Walk
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
-from medrobust.threat import Threat
-from medrobust.victim import Victim
+from medrobust.errors import InputError
 
 Keep = Literal["last", "best"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IterativeAttack(BatchAttack):
-    """Base of the attacks that climb an objective by steps of constant length.
+class IterativeAttack(SearchAttack):
+    """Base of the attacks that climb an objective step by step. Parts of any kind can be put into each of them.
 
     Args:
         steps: gradient steps of one restart.
@@ -34,7 +37,15 @@ class IterativeAttack(BatchAttack):
         restarts: independent runs, the worst kept per sample; all but the first start at random.
         keep: the "last" iterate, or per sample the "best" of all (attack goal met first, then the loss).
         momentum: decay of the momentum of normalised gradients; 0 is none.
+        loss: what is climbed instead of the attack's own loss, e.g. `Margin()`.
+        inputs: what is done to the images before the model sees them, besides what the attack does itself.
+        gradients: what is done to the gradient, before the momentum.
+        step: how the gradient becomes a step, instead of the attack's own way, e.g. `Adam()`.
+        early_stop: an image that is fooled, also as it would be saved, leaves the batch as it is then. What is left is
+            whether, not how far: the loss of such an image is lower than it could be.
         trace: record the trajectory, at the cost of at most one forward more a step.
+
+    Wherever a part is wanted, so is what a configuration writes: "margin", {"ti": {"kernel_size": 5}}.
 
     Raises:
         InputError: an option has no such value.
@@ -47,6 +58,11 @@ class IterativeAttack(BatchAttack):
     restarts: int = 1
     keep: Keep = "last"
     momentum: float = 0.0
+    loss: Objective | None = None
+    inputs: Sequence[InputPart] = ()
+    gradients: Sequence[GradientPart] = ()
+    step: StepRule | None = None
+    early_stop: bool = False
     trace: bool = False
 
     def __post_init__(self) -> None:
@@ -56,8 +72,20 @@ class IterativeAttack(BatchAttack):
             positive("step_size", self.step_size)
         one_of("keep", self.keep, get_args(Keep))
         not_negative("momentum", self.momentum)
-        for name in ("targeted", "random_start", "trace"):
+        for name in ("targeted", "random_start", "early_stop", "trace"):
             boolean(name, getattr(self, name))
+        made = {
+            "loss": None if self.loss is None else make_loss(self.loss),
+            "inputs": make_inputs(self.inputs),
+            "gradients": make_gradients(self.gradients),
+            "step": None if self.step is None else make_step(self.step),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
+        if self.trace and self.early_stop:
+            raise InputError("trace records the whole way, which early_stop cuts short: choose one of them")
+        self.input_parts()  # these check the options that they are made of
+        self.gradient_parts()
 
     def default_step_size(self, eps: float) -> float:
         """The step length for `step_size=None`, in data units."""
@@ -65,43 +93,90 @@ class IterativeAttack(BatchAttack):
 
     def objective(self) -> Objective:
         """What is climbed."""
-        return TaskLoss()
+        return TaskLoss() if self.loss is None else self.loss
 
-    def input_part(self) -> InputPart | None:
-        """What is done to the images before the model sees them, if anything."""
-        return None
+    def input_parts(self) -> tuple[InputPart, ...]:
+        """What is done to the images before the model sees them, in order."""
+        return tuple(self.inputs)
 
     def gradient_parts(self) -> tuple[GradientPart, ...]:
         """What is done to the gradient before a step, in order."""
-        return (Momentum(self.momentum),) if self.momentum else ()
+        return (*self.gradients, *((Momentum(self.momentum),) if self.momentum else ()))
 
-    def direction(self) -> Direction:
-        """Which way a step goes."""
-        return steepest
+    def default_step(self) -> StepRule:
+        """How a step goes, for `step=None`."""
+        return Walk()
+
+    def source(self) -> GradientSource:
+        """Where the gradient comes from."""
+        return Backpropagation()
 
     def smoothing(self) -> GaussianSmoothing:
         """The smoothing under which a trajectory watches the prediction."""
         return GaussianSmoothing()
 
-    def describe(self) -> dict[str, object]:
-        """Name and options, for records and reports."""
-        return {"attack": type(self).__name__, **asdict(self)}
-
-    def attack_batch(
-        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
-    ) -> AttackResult:
-        """Run the loop, as configured."""
-        plan = Plan(
+    def plan(self, case: Case) -> Plan:
+        """The loop's choices for a case."""
+        length: Length = self.default_step_size(case.threat.eps) if self.step_size is None else self.step_size
+        return Plan(
             steps=self.steps,
-            step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,
+            step_size=length.to(case.clean) if isinstance(length, Tensor) else length,
             objective=self.objective(),
-            inputs=self.input_part(),
+            source=self.source(),
+            step=self.default_step() if self.step is None else self.step,
+            inputs=self.input_parts(),
             gradients=self.gradient_parts(),
-            direction=self.direction(),
-            targeted=self.targeted,
             random_start=self.random_start,
             restarts=self.restarts,
             keep_best=self.keep == "best",
+            early_stop=self.early_stop,
             watch=self.smoothing() if self.trace else None,
         )
-        return run_plan(plan, victim, images, truth, threat, seed, ids)
+
+    @property
+    def shares_budgets(self) -> bool:
+        """What fools within a smaller ball fools within a larger one: with `early_stop` it is not searched again."""
+        return self.early_stop
+
+    def search(self, case: Case) -> Found:
+        """Run the loop, as configured."""
+        return run_plan(self.plan(case), case)
+
+    def search_all(self, cases: Sequence[Case]) -> list[Found]:
+        """Run the loop at every budget; with `early_stop` from the smallest on, each time for what still stands."""
+        if not self.early_stop or len(cases) == 1 or not _nested(cases):
+            return [self.search(case) for case in cases]
+        found: dict[int, Found] = {}
+        before: Found | None = None
+        for place in sorted(range(len(cases)), key=lambda place: float(cases[place].threat.eps)):
+            before = found[place] = self._on_what_stands(cases[place], before)
+        return [found[place] for place in range(len(cases))]
+
+    def _on_what_stands(self, case: Case, before: Found | None) -> Found:
+        if before is None:
+            return self.search(case)
+        standing = rows_where(~before.candidate.success)
+        effort = Effort.of(case)
+        if not len(standing):
+            return Found(before.candidate, effort)
+        found = self.search(case.rows(standing))
+        effort.add(found.effort, standing)
+        return Found(exchanged(before.candidate, found.candidate, standing), effort)
+
+
+def _nested(cases: Sequence[Case]) -> bool:
+    """Do the threats differ in a radius alone, so that the balls lie in each other?"""
+    first, *others = (case.threat for case in cases)
+    if isinstance(first.eps, Tensor):
+        return False
+    same = [f.name for f in fields(first) if f.name != "eps"]
+
+    def alike(a: object, b: object) -> bool:
+        return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)
+
+    return all(
+        type(other) is type(first)
+        and not isinstance(other.eps, Tensor)
+        and all(alike(getattr(first, name), getattr(other, name)) for name in same)
+        for other in others
+    )

@@ -1,28 +1,27 @@
 """The one loop that every iterative attack is.
 
-x' ← Π(x' + step_size · steepest(∇J(x'))), per sample, with the gradient taken with respect to the input alone.
-Nothing in the loop reads a tensor back to Python, so that a GPU never waits.
+x' ← Π(x' + step_size · steepest(∇J(x'))), per sample, with the gradient taken with respect to the input alone, or to
+what a threat makes the image of. Unless images may leave early, nothing in the loop reads a tensor back to Python, so
+that a GPU never waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from medrobust.attacks.directions import Direction, Situation, steepest
-from medrobust.attacks.gradients import GradientPart
+from medrobust.attacks.case import Candidate, Case, Effort, Found, beats, rows_where
+from medrobust.attacks.gradients import GradientPart, Point
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
+from medrobust.attacks.per_image import PerImage, exchanged, joined, rows_of, tiled
 from medrobust.attacks.smoothing import GaussianSmoothing
-from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
-from medrobust.errors import InputError
-from medrobust.tasks import Placement, picked
-from medrobust.threat import Ball, Threat, per_image, sample_generators, towards
-from medrobust.victim import HALF, Victim, check_finite
+from medrobust.attacks.sources import GradientSource
+from medrobust.attacks.steps import Length, Move, Situation, StepRule
+from medrobust.attacks.trajectory import TrajectoryRecorder
+from medrobust.threat import per_image
 
 
 @dataclass(frozen=True)
@@ -30,293 +29,243 @@ class Plan:
     """The choices that make the loop an attack; see `IterativeAttack` for the words."""
 
     steps: int
-    step_size: float
+    step_size: Length
     objective: Objective
-    inputs: InputPart | None = None
+    source: GradientSource
+    step: StepRule
+    inputs: tuple[InputPart, ...] = ()
     gradients: tuple[GradientPart, ...] = ()
-    direction: Direction = steepest
-    targeted: bool = False
     random_start: bool = False
     restarts: int = 1
     keep_best: bool = False
+    early_stop: bool = False
     watch: GaussianSmoothing | None = None
 
-    @property
-    def sign(self) -> int:
-        """+1 to leave the truth, −1 to reach the target."""
-        return -1 if self.targeted else 1
 
+def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
+    """Search by the plan: all restarts, of which the worst candidate per image is kept.
 
-@dataclass(frozen=True)
-class AttackResult:
-    """What an attack made of a batch, on the images' device and in their dtype.
-
-    Attributes:
-        adversarial: `(B, C, *spatial)` in data units: in the ball, the bounds, the mask and on the grid.
-        delta: adversarial − images.
-        success: bool `(B,)`: the answer is wrong (is the target, when targeted), from a fresh forward of `adversarial`.
-        loss: `(B,)`: the task's loss there, against the truth (the target).
-        outputs: the model's outputs there, a tensor or `DetectorOutputs`.
-        steps_used: int64 `(B,)`: gradient steps spent on the image, over all restarts.
-        zero_gradients: int64 `(B,)`: how many of them had a gradient exactly zero or not finite, and went in a random
-            direction instead.
-        trajectory: of the restart that was kept, when asked for.
+    Args:
+        plan: the attack.
+        case: the batch, not empty.
+        start: `(B, …)` where the first run begins; by the plan when not given.
     """
-
-    adversarial: Tensor
-    delta: Tensor
-    success: Tensor
-    loss: Tensor
-    outputs: Any
-    steps_used: Tensor
-    zero_gradients: Tensor
-    trajectory: Trajectory | None = None
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """An image that could be handed in, judged by a forward of its own."""
-
-    image: Tensor
-    outputs: Any
-    loss: Tensor
-    success: Tensor
-    trajectory: Trajectory | None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What stays the same over all restarts."""
-
-    plan: Plan
-    objective: Objective
-    victim: Victim
-    clean: Tensor
-    truth: Tensor
-    threat: Threat
-    ball: Ball
-    noise: Tensor
-    dtype: torch.dtype
-
-
-def run_plan(
-    plan: Plan,
-    victim: Victim,
-    images: Tensor,
-    truth: Tensor,
-    threat: Threat,
-    seed: int,
-    ids: Sequence[object] | None,
-) -> AttackResult:
-    """Attack a batch by the plan; arguments as for `IterativeAttack.__call__`."""
-    victim.check_images(images)
-    victim.task.check_truth(truth)
-    threat.check(images, victim.bounds)
-    if plan.targeted and threat.region is not None:
-        raise InputError(
-            "a region is of the true answer, a targeted attack is given the wanted one: use Towards, or call "
-            "threat.for_truth(truth, images) first"
-        )
-    images = images.detach()
-    ids = list(range(len(images))) if ids is None else list(ids)
-    if len(ids) != len(images) or len(truth) != len(images):
-        raise InputError(f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many")
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        clean = victim.laid_out(images.clone())
-        if clean.dtype in HALF:
-            clean = clean.float()
-        truth = truth.detach().to(clean.device).clone()
-        if not len(images):
-            return _nothing(clean.to(images.dtype))
-        threat = threat.for_truth(truth, clean, victim.task.classes)
-        ball, noise = threat.around(clean, victim.bounds), _directions(clean, seed, ids)
-        with victim.evaluating():
-            objective = plan.objective.begin(victim, clean, truth)
-            job = _Job(plan, objective, victim, clean, truth, threat, ball, noise, images.dtype)
-            kept, stuck = _all_restarts(job, seed, ids)
-    adversarial = torch.empty_like(images).copy_(kept.image)  # in the layout of the caller's images
-    check_finite(kept.outputs, ids, "attacked")
-    return AttackResult(
-        adversarial=adversarial,
-        delta=adversarial - images,
-        success=kept.success,
-        loss=kept.loss,
-        outputs=kept.outputs,
-        steps_used=torch.full_like(stuck, plan.steps * plan.restarts),
-        zero_gradients=stuck,
-        trajectory=kept.trajectory,
-    )
-
-
-def _all_restarts(job: _Job, seed: int, ids: Sequence[object]) -> tuple[_Candidate, Tensor]:
-    """The worst candidate per sample, and the number of steps without a gradient."""
-    kept: _Candidate | None = None
-    stuck = torch.zeros(len(job.clean), dtype=torch.int64, device=job.clean.device)
-    for restart in range(job.plan.restarts):
-        start = job.clean
-        if job.plan.random_start or restart:
-            generators = sample_generators(seed, ids, f"start {restart}")
-            start = job.threat.random_start(job.clean, generators, job.victim.bounds)
-        place = None
-        if job.plan.inputs is not None:
-            place = job.plan.inputs.begin(sample_generators(seed, ids, f"inputs {restart}"))
-        for candidate in _climb(job, start, place, stuck):
-            kept = candidate if kept is None else _worse(kept, candidate, job.plan.sign)
+    effort = Effort.of(case)
+    kept: Candidate | None = None
+    for restart in range(plan.restarts):
+        rows = torch.arange(len(case), device=case.clean.device)
+        if plan.early_stop and kept is not None:
+            rows = rows_where(~kept.success)
+            if not len(rows):
+                break
+        part = case if len(rows) == len(case) else case.rows(rows)
+        found = _Climb(plan, part, restart, start if restart == 0 else None).run()
+        effort.add(found.effort, rows)
+        if kept is None:
+            kept = found.candidate
+        else:
+            kept = exchanged(kept, part.worse(rows_of(kept, rows), found.candidate), rows)
     assert kept is not None
-    return kept, stuck
+    return Found(kept, effort)
 
 
-def _climb(
-    job: _Job, start: Tensor, place: Callable[[Tensor], Placement] | None, stuck: Tensor
-) -> Iterator[_Candidate]:
-    """Run the loop once; gives the last iterate and, when the plan keeps the best, the best before it."""
-    plan, victim, threat = job.plan, job.victim, job.threat
-    parts = [part.begin() for part in plan.gradients]
-    recorder = TrajectoryRecorder(victim, job.truth, job.clean, plan.watch) if plan.watch else None
-    best = _BestIterate(job) if plan.keep_best else None
-    iterate = Iterate(0, plan.steps, job.clean, start, job.truth, plan.sign, plan.step_size)
-    direction: Tensor | None = None
-    # written over and over: on a CPU, memory that comes and goes costs more than the arithmetic in it
-    scratch, *iterates = (torch.empty_like(job.clean) for _ in range(3))
-    for index in range(plan.steps):
-        current = iterate.current.detach().requires_grad_()
-        iterate = replace(iterate, index=index, current=current)
-        shown = iterate if place is None else _placed(iterate, place(current), victim)
-        terms = job.objective(victim, shown)
-        # of an image that was moved the terms tell nothing about the iterate itself
-        seen = terms if place is None else None
-        if best is not None:
-            best.see(current, seen)
-        if recorder is not None:
-            recorder.record(current, seen, direction)
-        gradient = threat.allowed(_gradient(terms.total, current))
+class _Climb:
+    """One run of the loop, with all its state; images may leave it."""
+
+    def __init__(self, plan: Plan, case: Case, restart: int, start: Tensor | None) -> None:
+        self.plan, self.case = plan, case
+        self.rows = torch.arange(len(case), device=case.clean.device)  # of the case that it began with
+        self.objective = plan.objective.begin(case.victim, case.clean, case.truth)
+        if start is None:
+            start = case.space.start()
+            if plan.random_start or restart:
+                start = case.space.random_start(case.generators(f"start {restart}"))
+        self.variables = start
+        self.inputs = [part.begin(case, f"input {place} {restart}") for place, part in enumerate(plan.inputs)]
+        self.gradients = [part.begin(case, f"gradient {place} {restart}") for place, part in enumerate(plan.gradients)]
+        self.stepper = plan.step.begin(case, plan.step_size)
+        self.source = plan.source.begin(case, f"source {restart}")
+        self.luck = _Luck(case, start)
+        self.best = _BestIterate(case, start) if plan.keep_best else None
+        self.recorder = TrajectoryRecorder(case.victim, case.truth, case.clean, plan.watch) if plan.watch else None
+        self.move: Move | None = None
+        self.before: Tensor | None = None
+        self.velocity: Tensor | None = None
+        self.effort = Effort.of(case)
+        self.left_early: list[tuple[Tensor, Candidate]] = []
+
+    def run(self) -> Found:
+        """Climb, and hand in per image the last iterate or, when the plan keeps the best, the better of the two."""
+        for index in range(self.plan.steps):
+            if not self._step(index):
+                break
+        else:
+            if self.recorder is not None:
+                self.recorder.record(self.case.space.images(self.variables), None, self._direction)
+            trajectory = self.recorder.finish() if self.recorder else None
+            candidate = self.case.judge(self.variables, trajectory)
+            if self.best is not None:
+                candidate = self.case.worse(candidate, self.case.judge(self.best.variables, trajectory))
+            self.left_early.append((self.rows, candidate))
+        places, candidates = [rows for rows, _ in self.left_early], [candidate for _, candidate in self.left_early]
+        return Found(candidates[0] if len(candidates) == 1 else joined(candidates, places), self.effort)
+
+    def _step(self, index: int) -> bool:
+        """Take a step; says whether an image is left to go on with."""
+        terms, gradient, iterate = self.source(self._evaluate(index), self.variables)
+        seen = self._seen(terms, iterate)
+        if self.plan.early_stop:
+            staying = self._staying(seen)
+            if staying is not None:
+                if not len(staying):
+                    return False
+                copies = torch.cat([staying + copy * len(gradient) for copy in range(iterate.copies)])
+                terms, iterate = terms.rows(copies), iterate.rows(copies)
+                seen, gradient = terms if seen is terms else None, gradient[staying]
+        if self.best is not None:
+            self.best.see(self.case, self.variables, seen)
+        if self.recorder is not None:
+            self.recorder.record(self.case.space.images(self.variables), seen, self._direction)
         with torch.no_grad():
-            gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)), scratch)
-            stuck += lost if terms.left is None else lost & terms.left
-            for part in parts:
-                gradient = part(gradient)
-            direction = plan.direction(gradient, Situation(threat, victim.task, shown, terms.outputs))
-            if terms.left is not None:
-                direction = torch.where(per_image(terms.left, direction), direction, 0)
-            # the iterate before last is nobody's any more
-            moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
-            job.ball.project_(moved)
-        iterate = replace(iterate, current=moved, previous=current.detach(), direction=direction)
-        del terms, shown, seen, gradient
-    if recorder is not None:
-        recorder.record(iterate.current, None, direction)
-    yield _judge(job, iterate.current, recorder.finish() if recorder else None)
-    if best is not None:
-        yield _judge(job, best.image, recorder.finish() if recorder else None)
+            value = terms.total.detach().unflatten(0, (iterate.copies, -1)).mean(0)
+            gradient, lost = self.luck.revived(self.case.space.allowed(gradient), self.case, index)
+            going = None if terms.left is None else terms.left[: len(lost)]
+            self.effort.stuck[self.rows] += lost if going is None else lost & going
+            self.effort.steps[self.rows] += 1
+            last = index == self.plan.steps - 1
+            point = Point(self.variables, last, lambda points: self._gradient_at(index, points))
+            for part in self.gradients:
+                gradient = part(gradient, point)
+            situation = Situation(self.case, index, self.plan.steps, self.variables, terms, value, iterate)
+            self.velocity, self.move = gradient, self.stepper(gradient, situation)
+        self.before, self.variables = self.variables, self.move.variables
+        return True
 
+    @property
+    def _direction(self) -> Tensor | None:
+        return None if self.move is None else self.move.direction
 
-def _placed(iterate: Iterate, placement: Placement, victim: Victim) -> Iterate:
-    """The iterate as the model is to see it, with all that belongs to it in register."""
-    low = victim.bounds[0]
-    return replace(
-        iterate,
-        current=placement.images(iterate.current, low),
-        clean=placement.images(iterate.clean, low),
-        truth=victim.task.placed(iterate.truth, placement, iterate.clean.shape[2:]),
-        previous=None if iterate.previous is None else placement.images(iterate.previous, low),
-        direction=None if iterate.direction is None else placement.images(iterate.direction, 0),
-        placement=placement,
-    )
+    def _evaluate(self, index: int) -> Evaluation:
+        return Evaluation(self, index)
 
+    def _gradient_at(self, index: int, points: Tensor) -> Tensor:
+        """The mean gradient at other points, `(copies, B, …)`, all in one batch."""
+        copies, count = points.shape[:2]
+        with torch.enable_grad():
+            away = Evaluation(self, index, copies)
+            _, gradient, _ = self.source(away, points.flatten(0, 1))
+        return self.case.space.allowed(gradient.unflatten(0, (copies, count)).mean(0))
 
-class _BestIterate:
-    """Per sample the best iterate so far, by the outputs that the objective computed anyway."""
-
-    def __init__(self, job: _Job) -> None:
-        self._job = job
-        self.image = job.clean
-        self._success = torch.zeros(len(job.clean), dtype=torch.bool, device=job.clean.device)
-        self._goal = torch.full((len(job.clean),), -torch.inf, device=job.clean.device)
+    def _seen(self, terms: Terms, iterate: Iterate) -> Terms | None:
+        """What the terms tell of the iterates themselves; of images that were all moved, nothing."""
+        if not iterate.plain:
+            return None
+        return terms if iterate.copies == 1 else terms.rows(torch.arange(len(iterate), device=terms.total.device))
 
     @torch.no_grad()
-    def see(self, current: Tensor, terms: Terms | None) -> None:
+    def _staying(self, seen: Terms | None) -> Tensor | None:
+        """Let the images go that reached the goal, as they would be saved; the rows that stay, None for all."""
+        case = self.case
+        outputs = case.victim.forward(case.space.images(self.variables)) if seen is None else seen.outputs
+        _, success = case.measure(outputs, case.space.truth(case.truth, self.variables))
+        reached = rows_where(success)
+        if not len(reached):
+            return None
+        candidate = case.rows(reached).judge(self.variables[reached])
+        going = rows_where(candidate.success)
+        success[reached[rows_where(~candidate.success)]] = False
+        if not len(going):
+            return None
+        self.left_early.append((self.rows[reached[going]], rows_of(candidate, going)))
+        staying = rows_where(~success)
+        if len(staying):
+            self._keep(staying)
+        return staying
+
+    def _keep(self, rows: Tensor) -> None:
+        self.rows, self.variables = self.rows[rows], self.variables[rows]
+        self.case, self.objective = self.case.rows(rows), self.objective.rows(rows)
+        self.before, self.velocity = rows_of(self.before, rows), rows_of(self.velocity, rows)
+        if self.move is not None:
+            length = self.move.length[rows] if isinstance(self.move.length, Tensor) else self.move.length
+            self.move = Move(self.move.variables[rows], self.move.direction[rows], length)
+        for state in (*self.inputs, *self.gradients, self.stepper, self.source, self.luck):
+            state.keep(rows)
+        if self.best is not None:
+            self.best.keep(rows)
+
+
+class Evaluation:
+    """The objective of a climb as a function of the variables, of the images or of several copies of them."""
+
+    def __init__(self, climb: _Climb, index: int, copies: int = 1) -> None:
+        self._climb, self._index, self._copies = climb, index, copies
+
+    def __call__(self, variables: Tensor, copies: int = 1) -> tuple[Terms, Iterate]:
+        """The terms at variables `(copies · n, …)`, and what the model was shown; n rows are those of the climb."""
+        climb, copies = self._climb, copies * self._copies
+        case, count = climb.case, len(climb.case)
+        space = case.space if copies == 1 else case.space.rows(torch.arange(count, device=variables.device).repeat(copies))
+
+        def whole(value: Tensor | None) -> Tensor | None:
+            return tiled(value, copies, count)
+
+        truth = tiled(case.truth, copies, count)
+        moved = climb.move if copies == 1 and case.threat.pixels else None
+        iterate = Iterate(
+            index=self._index,
+            steps=climb.plan.steps,
+            clean=tiled(case.clean, copies, count),
+            current=space.images(variables),
+            truth=space.truth(truth, variables),
+            sign=case.sign,
+            step_size=climb.plan.step_size if moved is None else moved.length,
+            previous=whole(climb.before) if case.threat.pixels else None,
+            direction=whole(climb.move.direction) if climb.move is not None and case.threat.pixels else None,
+            velocity=climb.velocity if copies == 1 else None,
+            copies=copies,
+        )
+        for stage in climb.inputs:
+            iterate = stage(iterate, case)
+        return climb.objective(case.victim, iterate), iterate
+
+
+class _BestIterate(PerImage):
+    """Per image the best iterate so far, by the outputs that the objective computed anyway."""
+
+    def __init__(self, case: Case, start: Tensor) -> None:
+        self.variables = start
+        self.success = torch.zeros(len(case), dtype=torch.bool, device=start.device)
+        self.goal = torch.full((len(case),), -torch.inf, device=start.device)
+
+    @torch.no_grad()
+    def see(self, case: Case, current: Tensor, terms: Terms | None) -> None:
         """Take an iterate where it is better."""
-        outputs = self._job.victim.forward(current) if terms is None else terms.outputs
-        loss, success = _measure(self._job, outputs)
-        goal = self._job.plan.sign * loss
-        better = _beats(success, goal, self._success, self._goal)
-        self.image = torch.where(per_image(better, current), current, self.image)
-        self._success = torch.where(better, success, self._success)
-        self._goal = torch.where(better, goal, self._goal)
+        outputs = case.victim.forward(case.space.images(current)) if terms is None else terms.outputs
+        loss, success = case.measure(outputs, case.space.truth(case.truth, current))
+        goal = case.sign * loss
+        better = beats(success, goal, self.success, self.goal)
+        self.variables = torch.where(per_image(better, current), current, self.variables)
+        self.success = torch.where(better, success, self.success)
+        self.goal = torch.where(better, goal, self.goal)
 
 
-def _gradient(total: Tensor, current: Tensor) -> Tensor:
-    if not total.requires_grad:
-        raise InputError("the model's outputs do not depend on its input by a differentiable path: no gradient attack")
-    (gradient,) = torch.autograd.grad(total.sum(), current, allow_unused=True)
-    return torch.zeros_like(current) if gradient is None else gradient
+class _Luck(PerImage):
+    """Random directions for images that have no gradient, so that they are not silently stuck."""
 
+    def __init__(self, case: Case, like: Tensor) -> None:
+        size = like[0].numel()
+        draws = [torch.randint(0, 2, (size,), generator=g, dtype=torch.int8) for g in case.generators("no gradient")]
+        # twice over: every step looks through a window that moves over them, without drawing or copying
+        self.signs = (2 * torch.stack(draws) - 1).repeat(1, 2).to(like.device)
+        self.scratch = torch.empty_like(like)
 
-def _revive(gradient: Tensor, noise: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace, per sample, a gradient that is all zero or not finite; also says `(B,)` where that was so."""
-    largest = gradient.flatten(1).abs().amax(1)
-    # a NaN anywhere makes the maximum NaN, which fails the comparison too
-    alive = (largest > 0) & torch.isfinite(largest)
-    return torch.where(per_image(alive, gradient), gradient, out.copy_(noise), out=out), ~alive
-
-
-def _directions(clean: Tensor, seed: int, ids: Sequence[object]) -> Tensor:
-    """Random signs per sample, the steps of an image that has no gradient; twice over, for `_pattern`."""
-    draws = [
-        torch.randint(0, 2, (image.numel(),), generator=generator, dtype=torch.int8)
-        for image, generator in zip(clean, sample_generators(seed, ids, "no gradient"), strict=True)
-    ]
-    return (2 * torch.stack(draws) - 1).repeat(1, 2).to(clean.device)
-
-
-def _pattern(noise: Tensor, index: int, like: Tensor) -> Tensor:
-    """Other signs at every step, without drawing or copying: a window that moves over them."""
-    size = noise.shape[1] // 2
-    begin = index * 7919 % size
-    return noise[:, begin : begin + size].view_as(like)
-
-
-@torch.no_grad()
-def _judge(job: _Job, image: Tensor, trajectory: Trajectory | None) -> _Candidate:
-    """Make the image as it would be saved, and measure the model on exactly that."""
-    image = towards(job.clean, job.threat.finish(job.clean, image, job.victim.bounds), job.dtype)
-    outputs = job.victim.forward(image)
-    loss, success = _measure(job, outputs)
-    return _Candidate(image, outputs, loss, success, trajectory)
-
-
-def _measure(job: _Job, outputs: Tensor) -> tuple[Tensor, Tensor]:
-    task = job.victim.task
-    fooled = task.fooled(outputs, job.truth)
-    return task.loss(outputs, job.truth), ~fooled if job.plan.targeted else fooled
-
-
-def _worse(kept: _Candidate, other: _Candidate, sign: int) -> _Candidate:
-    """Per sample the candidate that serves the attacker better."""
-    take = _beats(other.success, sign * other.loss, kept.success, sign * kept.loss)
-
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(per_image(take, a), b, a)
-
-    trajectory = None
-    if kept.trajectory is not None and other.trajectory is not None:
-        trajectory = kept.trajectory.select(other.trajectory, take)
-    return _Candidate(
-        pick(kept.image, other.image),
-        picked(take, kept.outputs, other.outputs),
-        pick(kept.loss, other.loss),
-        pick(kept.success, other.success),
-        trajectory,
-    )
-
-
-def _beats(success: Tensor, goal: Tensor, kept_success: Tensor, kept_goal: Tensor) -> Tensor:
-    """The goal met first, then how far."""
-    return (success & ~kept_success) | ((success == kept_success) & (goal > kept_goal))
-
-
-def _nothing(clean: Tensor) -> AttackResult:
-    """The result for an empty batch, without asking the model."""
-    none = torch.zeros(0, device=clean.device)
-    count = none.long()
-    return AttackResult(clean, clean.clone(), none.bool(), none, none, count, count)
+    def revived(self, gradient: Tensor, case: Case, index: int) -> tuple[Tensor, Tensor]:
+        """Replace a gradient that is all zero or not finite; also says `(B,)` where that was so."""
+        size = self.signs.shape[1] // 2
+        begin = index * 7919 % size
+        noise = case.space.allowed(self.signs[:, begin : begin + size].view_as(gradient))
+        largest = gradient.flatten(1).abs().amax(1)
+        # a NaN anywhere makes the maximum NaN, which fails the comparison too
+        alive = (largest > 0) & torch.isfinite(largest)
+        return torch.where(per_image(alive, gradient), gradient, self.scratch.copy_(noise), out=self.scratch), ~alive

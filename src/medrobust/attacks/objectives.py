@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
+from medrobust.attacks.per_image import rows_of, tiled
 from medrobust.tasks import Placement, Task
 from medrobust.victim import Victim
+
+Value = TypeVar("Value")
+PER_ROW = ("clean", "current", "truth", "previous", "direction", "velocity")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Iterate:
         previous: the iterate before, None at the start.
         direction, step_size: what was added to `previous`, before projection, is their product.
         placement: where in their frame all these were put, None where they were not moved.
+        velocity: `(B, …)`, the gradient as its parts left it at the step before (the momentum, where there is one); None
+            at the start and where a gradient is taken elsewhere than at the iterate.
+        copies: how many of each image there are: copy k of image b is row k · B + b of all these.
+        plain: whether the first copy is the iterate as it is.
     """
 
     index: int
@@ -36,6 +44,27 @@ class Iterate:
     previous: Tensor | None = None
     direction: Tensor | None = None
     placement: Placement | None = None
+    velocity: Tensor | None = None
+    copies: int = 1
+    plain: bool = True
+
+    def __len__(self) -> int:
+        """Number of images, each counted once."""
+        return len(self.current) // self.copies
+
+    def of_copies(self, value: Value) -> Value:
+        """A row for each copy, of what has a row for each image."""
+        return tiled(value, self.copies, len(self))
+
+    def rows(self, index: Tensor) -> Iterate:
+        """Some of its rows, `(n,)` int64: all copies of some of the images."""
+        chosen = {name: rows_of(getattr(self, name), index) for name in PER_ROW}
+        return replace(self, **chosen)
+
+    def copied(self, copies: int) -> Iterate:
+        """Every row `copies` times over."""
+        rows = {name: tiled(getattr(self, name), copies, len(self.current)) for name in PER_ROW}
+        return replace(self, copies=self.copies * copies, **rows)
 
 
 @dataclass(frozen=True)
@@ -46,7 +75,9 @@ class Terms:
         total: `(B,)`, what the step ascends.
         outputs: the model's outputs at the iterate, a tensor or `DetectorOutputs`.
         smoothed: its outputs at the smoothed image S(x'), where the objective needed just these.
-        left: bool `(B,)`, is there anything left to reach? An image with nothing left stays where it is. None: always.
+        left: bool, is there anything left to reach? An image with nothing left stays where it is. None: always.
+
+    All of them have a row for each copy of an image.
     """
 
     total: Tensor
@@ -54,12 +85,20 @@ class Terms:
     smoothed: Any = None
     left: Tensor | None = None
 
+    def rows(self, index: Tensor) -> Terms:
+        """Some of its rows, `(n,)` int64."""
+        return rows_of(self, index)
+
 
 class Objective(Protocol):
     """Evaluates an iterate; called once a step, inside `victim.evaluating()` with gradients enabled."""
 
     def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> Objective:
         """The objective for one run of the loop, which may have looked at the clean images first."""
+        ...
+
+    def rows(self, index: Tensor) -> Objective:
+        """The objective for some of the images that it has begun with, `(n,)` int64."""
         ...
 
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
@@ -79,6 +118,10 @@ class OutputObjective(ABC):
 
     def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> OutputObjective:
         """Itself: it needs to know nothing of the clean images."""
+        return self
+
+    def rows(self, index: Tensor) -> OutputObjective:
+        """Itself: it holds nothing of any image."""
         return self
 
     def left(self, task: Task, outputs: Any, iterate: Iterate) -> Tensor | None:

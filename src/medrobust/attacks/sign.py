@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from medrobust.attacks.inputs import Diversity
+from medrobust.attacks.inputs import Diversity, InputPart
 from medrobust.attacks.iterative import IterativeAttack, Keep
 
 
@@ -54,13 +54,9 @@ class DIFGSM(BIM):
     diversity_probability: float = 0.5
     diversity_rate: float = 1.1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.input_part()  # checks the options
-
-    def input_part(self) -> Diversity:
+    def input_parts(self) -> tuple[InputPart, ...]:
         """Input diversity, as configured."""
-        return Diversity(self.diversity_probability, self.diversity_rate)
+        return (*self.inputs, Diversity(self.diversity_probability, self.diversity_rate))
 
 
 @dataclass(frozen=True, kw_only=True)

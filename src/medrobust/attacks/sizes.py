@@ -6,19 +6,15 @@ outputs then change with its neighbours.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast, overload
 
 import torch
 from torch import Tensor
 
-from medrobust.attacks.loop import AttackResult
+from medrobust.attacks.result import AttackResult
 from medrobust.data.dataset import pad_boxes
 from medrobust.errors import InputError
-from medrobust.threat import Threat
-from medrobust.victim import Victim
 
 
 @dataclass(frozen=True)
@@ -38,73 +34,6 @@ class ListResult:
     steps_used: Tensor
     zero_gradients: Tensor
     groups: list[tuple[list[int], AttackResult]]
-
-
-class BatchAttack(ABC):
-    """Attacks a batch or a list of images; stateless between calls."""
-
-    @abstractmethod
-    def attack_batch(
-        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
-    ) -> AttackResult:
-        """Attack images `(B, C, *spatial)` of one size; arguments as for a call."""
-
-    @overload
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult: ...
-
-    @overload
-    def __call__(
-        self,
-        victim: Victim,
-        images: Sequence[Tensor],
-        truth: Sequence[Tensor] | Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> ListResult: ...
-
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor | Sequence[Tensor],
-        truth: Tensor | Sequence[Tensor],
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult | ListResult:
-        """Attack a batch; stateless between calls.
-
-        Args:
-            victim: the model, in data units.
-            images: `(B, C, *spatial)` float, within the victim's bounds; or a list of `(C, *spatial)` of different
-                sizes, which gives a `ListResult`.
-            truth: `(B, …)` int64, the true answers (the wanted ones, when targeted); for detection `(B, N, 5)`
-                float, as `Detection` says. For a list of images also a list.
-            threat: what may be changed.
-            seed: with `ids`, all the randomness: an image's result depends on seed and its id alone, not on the
-                batch, the order or anybody's global random state.
-            ids: one per image; its place in the batch when not given.
-
-        Raises:
-            InputError: images, truth or threat do not fit the victim.
-        """
-        if not isinstance(threat, Threat):
-            raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(threat).__name__}")
-        if not isinstance(images, list | tuple):
-            return self.attack_batch(victim, cast("Tensor", images), cast("Tensor", truth), threat, seed, ids)
-
-        def attack(images: Tensor, truth: Tensor, ids: Sequence[object]) -> AttackResult:
-            return self.attack_batch(victim, images, truth, threat, seed, ids)
-
-        return by_size(attack, images, truth, ids)
 
 
 def by_size(

@@ -13,6 +13,7 @@ from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.objectives import OutputObjective, TaskLoss
 from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Smooth, Stabilize, Stabilized, Variant
+from medrobust.errors import InputError
 from medrobust.tasks import Divergence
 
 
@@ -38,6 +39,8 @@ class StabilizedAttack(IterativeAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.loss, OutputObjective | None):
+            raise InputError(f"loss: SMIA's term goes around a loss of the outputs, not around {type(self.loss).__name__}")
         self.objective()  # checks the options, and warns: once, here
 
     def inner(self) -> OutputObjective:
@@ -51,7 +54,7 @@ class StabilizedAttack(IterativeAttack):
     @cached_property
     def _objective(self) -> Stabilized:
         return Stabilized(
-            inner=self.inner(),
+            inner=self.inner() if self.loss is None else self.loss,
             a1=self.a1,
             a2=self.a2,
             smoothing=self.smoothing(),

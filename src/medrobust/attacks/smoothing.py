@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medrobust.checks import at_least, positive
+from medrobust.checks import at_least, one_of, positive
 from medrobust.errors import InputError
 
 LEAST_SIGMA = 0.01
+Border = Literal["reflect", "zero"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,18 @@ class GaussianSmoothing:
     Args:
         kernel_size: odd number of taps per axis.
         sigma: standard deviation in pixels (voxels), positive.
+        border: what lies beyond the image: its own reflection, or zero (for gradients).
     """
 
     kernel_size: int = 3
     sigma: float = 1.0
+    border: Border = "reflect"
 
     def __post_init__(self) -> None:
         at_least("kernel_size", self.kernel_size, 1)
         if self.kernel_size % 2 == 0:
             raise InputError(f"kernel_size must be odd, got {self.kernel_size}")
+        one_of("border", self.border, get_args(Border))
         positive("sigma", self.sigma)
         if self.sigma < LEAST_SIGMA:
             raise InputError(f"sigma must be at least {LEAST_SIGMA:g} pixels, got {self.sigma:g}: it smooths nothing")
@@ -45,7 +50,7 @@ class GaussianSmoothing:
         taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
         kernel = torch.exp(-(taps**2) / (2 * self.sigma**2))
         weights = (kernel / kernel.sum()).tolist()
-        smoothed = _extended(images, radius)
+        smoothed = _extended(images, radius, self.border)
         # every axis on its own, as a weighted sum of shifted views: many times faster than a convolution of one
         # channel, here and in the backward pass
         for axis in range(2, images.ndim):
@@ -56,9 +61,11 @@ class GaussianSmoothing:
         return smoothed
 
 
-def _extended(images: Tensor, radius: int) -> Tensor:
+def _extended(images: Tensor, radius: int, border: Border) -> Tensor:
     """The images with `radius` more pixels on either side of every spatial axis."""
     spatial = images.shape[2:]
+    if border == "zero":
+        return F.pad(images, [radius] * 2 * len(spatial))
     for mode in ("reflect", "replicate"):
         # F.pad counts axes from the last
         ends = [radius if (length > radius) == (mode == "reflect") else 0 for length in reversed(spatial)]

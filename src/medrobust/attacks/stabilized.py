@@ -81,9 +81,12 @@ class Stabilized:
 
     def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> Stabilized:
         """The same around an inner objective that has begun."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MedrobustWarning)  # told when it was configured
-            return replace(self, inner=self.inner.begin(victim, clean, truth))
+        return self._around(self.inner.begin(victim, clean, truth))
+
+    def rows(self, index: Tensor) -> Stabilized:
+        """The same around some rows of the inner objective."""
+        inner = self.inner.rows(index)
+        return self if inner is self.inner else self._around(inner)
 
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
         """J at an iterate, with the outputs at x' and at the smoothed image."""
@@ -106,6 +109,11 @@ class Stabilized:
             smoothed=detached(target) if same else None,
             left=self.inner.left(task, outputs, iterate),
         )
+
+    def _around(self, inner: OutputObjective) -> Stabilized:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MedrobustWarning)  # told when it was configured
+            return replace(self, inner=inner)
 
     def _branches(self, victim: Victim, iterate: Iterate) -> tuple[Any, Any]:
         """f(x') and the prediction it is to agree with."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.objectives import Iterate, OutputObjective
+from medrobust.attacks.per_image import rows_of
 from medrobust.attacks.smia import StabilizedAttack
 from medrobust.checks import one_of
 from medrobust.data.dataset import NO_BOX
@@ -60,10 +61,14 @@ class DetectionGoal(OutputObjective):
             objects = self._mislabelled(task, outputs, objects)
         return replace(self, wanted=objects)
 
+    def rows(self, index: Tensor) -> DetectionGoal:
+        """The goal of some of the images."""
+        return replace(self, wanted=rows_of(self.wanted, index))
+
     def deviation(self, task: Task[Any], outputs: Any, iterate: Iterate) -> Tensor:
         """L against the made-up truth, negative where it is to fall."""
-        wanted = self.wanted
-        assert wanted is not None
+        assert self.wanted is not None
+        wanted = iterate.of_copies(self.wanted)
         if iterate.placement is not None:
             wanted = task.placed(wanted, iterate.placement, iterate.clean.shape[2:])
         loss = task.loss(outputs, wanted)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack
-from medrobust.attacks.loop import AttackResult
-from medrobust.attacks.sizes import BatchAttack
+from medrobust.attacks.attack import Attack, BatchAttack
+from medrobust.attacks.result import AttackResult
 from medrobust.attacks.targets import Target
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation

@@ -5,7 +5,8 @@ Qi et al., arXiv 2103.05232, section 3.2: the perturbation leaves the truth whil
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,11 +47,7 @@ class Trajectory:
     l2: Tensor
     cosine: Tensor
     sign_flips: Tensor
-
-    def select(self, other: Trajectory, choose_other: Tensor) -> Trajectory:
-        """Per sample the other trajectory where `choose_other` `(B,)` is True."""
-        names = (f.name for f in fields(self))
-        return Trajectory(**{n: torch.where(choose_other, getattr(other, n), getattr(self, n)) for n in names})
+    image_axis: ClassVar[int] = 1
 
 
 class TrajectoryRecorder:

@@ -2,7 +2,7 @@
 
 from medrobust.tasks.classification import Classification
 from medrobust.tasks.detection import Detection
-from medrobust.tasks.outputs import changed, detached, finite_images, halves, picked
+from medrobust.tasks.outputs import changed, detached, finite_images, halves, merged, picked
 from medrobust.tasks.placement import Placement
 from medrobust.tasks.segmentation import Segmentation
 from medrobust.tasks.task import Divergence, Task, kl_divergence, position_mean
@@ -19,6 +19,7 @@ __all__ = [
     "finite_images",
     "halves",
     "kl_divergence",
+    "merged",
     "picked",
     "position_mean",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -30,20 +30,26 @@ def halves(outputs: Outputs) -> tuple[Outputs, Outputs]:
     return changed(outputs, lambda tensor: tensor[:count]), changed(outputs, lambda tensor: tensor[count:])
 
 
+def merged(parts: Sequence[Outputs], function: Callable[[Sequence[Tensor]], Tensor]) -> Outputs:
+    """One of several outputs: `function` makes each tensor from theirs."""
+    first = parts[0]
+    if isinstance(first, DetectorOutputs):
+        others = [cast("DetectorOutputs", part).tensors for part in parts]
+        tensors = {name: function([tensors[name] for tensors in others]) for name in first.tensors}
+        return cast("Outputs", DetectorOutputs(first.detector, tensors, first.image_size))
+    return cast("Outputs", function(cast("Sequence[Tensor]", parts)))
+
+
 def picked(take: Tensor, first: Outputs, second: Outputs) -> Outputs:
     """Per image the second outputs where `take` `(B,)` is True, else the first."""
-    if isinstance(first, DetectorOutputs) and isinstance(second, DetectorOutputs):
-        others = second.tensors
-        tensors = {name: _picked(take, tensor, others[name]) for name, tensor in first.tensors.items()}
-        return cast("Outputs", DetectorOutputs(first.detector, tensors, first.image_size))
-    return cast("Outputs", _picked(take, cast("Tensor", first), cast("Tensor", second)))
+
+    def pick(pair: Sequence[Tensor]) -> Tensor:
+        return torch.where(take.reshape(-1, *[1] * (pair[0].ndim - 1)), pair[1], pair[0])
+
+    return merged([first, second], pick)
 
 
 def finite_images(outputs: Tensor | DetectorOutputs) -> Tensor:
     """Bool `(B,)`: is every number of an image's outputs finite?"""
     tensors = outputs.tensors.values() if isinstance(outputs, DetectorOutputs) else [outputs]
     return torch.stack([tensor.reshape(len(tensor), -1).isfinite().all(1) for tensor in tensors]).all(0)
-
-
-def _picked(take: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return torch.where(take.reshape(-1, *[1] * (first.ndim - 1)), second, first)
