@@ -15,10 +15,10 @@ from medrobust.attacks.dag import DAGLoss
 from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, SegPGDLoss
 from medrobust.attacks.directions import Situation
 from medrobust.attacks.objectives import Iterate
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation, position_mean
 from medrobust.threat import Threat
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 IGNORE = 9

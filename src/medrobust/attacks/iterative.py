@@ -14,9 +14,9 @@ from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import AttackResult, Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
 from medrobust.attacks.sizes import BatchAttack
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.threat import Threat
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 Keep = Literal["last", "best"]

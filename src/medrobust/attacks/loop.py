@@ -17,11 +17,11 @@ from medrobust.attacks.directions import Direction, Situation, steepest
 from medrobust.attacks.gradients import GradientPart
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
 from medrobust.errors import InputError
 from medrobust.tasks import Placement, picked
 from medrobust.threat import Ball, Threat, per_image, sample_generators, towards
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import HALF, Victim, check_finite
 
 
