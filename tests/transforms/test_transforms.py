@@ -218,7 +218,7 @@ def test_shape_dtype_and_bounds_are_kept(transform, dtype, shape):
         if isinstance(transform, Chain):
             continue  # what is rounded between two steps may be on another level, in JPEG everywhere
         exact = transform(images.double(), bounds, generators(len(images)))
-        near = (changed.double() - exact).abs() <= torch.finfo(dtype).eps * max(map(abs, bounds))
+        near = (changed.double() - exact).abs() <= 4 * torch.finfo(dtype).eps * max(map(abs, bounds))
         assert float(near.double().mean()) > 0.95, "all but values that float64 puts on another level"
 
 

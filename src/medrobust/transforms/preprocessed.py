@@ -26,7 +26,9 @@ class Preprocessed(nn.Module):
 
     A random transform draws for each image from the seed and the image's own values: the same image has the same draw,
     whatever is beside it and whenever it comes. The slightest change of it has a fresh one: a step of an attack, but
-    also a last bit that a batch of another size rounds differently, as it may after steps in L2. An attack then knows the draw that its result is measured by. Show its images to the model of another seed
+    also a last bit that a batch of another size rounds differently, as it may after steps in L2.
+
+    An attack thus knows the draw that its result is measured by. Show its images to the model of another seed
     (`evaluation.another_model`) to see what is left at a draw that it did not know, and let it average over draws of
     the transform itself (EOT: Athalye et al., arXiv 1707.07397).
 
