@@ -72,7 +72,7 @@ class RandomResize(Transform):
 
 def _smaller_and_back(images: Tensor, factor: float) -> Tensor:
     height, width = images.shape[-2:]
-    # 10 * 0.7 must give 7 also where it is rounded to a little less
+    # 100 * 0.29 is rounded to a little less than 29
     small = [max(1, int(side * factor + 1e-6)) for side in (height, width)]
     flat = images.reshape(-1, 1, height, width)
     shrunk = F.interpolate(flat, small, mode="bilinear", antialias=True, align_corners=False)
