@@ -53,17 +53,11 @@ class Victim:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        low, high = float(bounds[0]), float(bounds[1])
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(f"bounds must be finite and ascending, got {tuple(bounds)}")
         self.model = model
         self.task = task
-        self.bounds = (low, high)
-        self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
-        self.std = None if std is None else torch.as_tensor(std, dtype=torch.float64).reshape(-1)
+        self.bounds = ascending(bounds)
+        self.mean, self.std = normalisation(mean, std)
         self.channels_last = channels_last
-        if self.std is not None and not bool((self.std > 0).all()):
-            raise InputError(f"std must be positive, got {self.std.tolist()}")
 
     def __call__(self, images: Tensor) -> Any:
         """The model's outputs for images `(B, C, *spatial)` in data units, differentiable in them.
@@ -96,10 +90,7 @@ class Victim:
             inputs = inputs.float()
         if inputs.data_ptr() == images.data_ptr():
             inputs = inputs.clone()  # the model may work in place
-        if self.mean is not None:
-            inputs = inputs - self._per_channel(self.mean, inputs, "mean")
-        if self.std is not None:
-            inputs = inputs / self._per_channel(self.std, inputs, "std")
+        inputs = normalised(inputs, self.mean, self.std)
         if reference.is_floating_point() and not torch.is_autocast_enabled(reference.device.type):
             inputs = inputs.to(reference.dtype)
         outputs = self.task.run(self.model, inputs)
@@ -136,7 +127,7 @@ class Victim:
             raise InputError(f"images must be (B, C, H, W) or (B, C, D, H, W), got shape {shape}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None:
-                self._per_channel(values, images, name)
+                _per_channel(values, images, name)
         if images.numel() == 0:
             return
         if not bool(torch.isfinite(images).all()):
@@ -150,11 +141,33 @@ class Victim:
                 f"{_range_hint(least, most, self.bounds)}"
             )
 
-    def _per_channel(self, values: Tensor, images: Tensor, name: str) -> Tensor:
-        if len(values) not in (1, images.shape[1]):
-            raise InputError(f"{name} has {len(values)} values, the images have {images.shape[1]} channel(s)")
-        shape = (1, -1, *[1] * (images.ndim - 2))
-        return values.to(device=images.device, dtype=images.dtype).reshape(shape)
+
+def ascending(bounds: Sequence[float]) -> tuple[float, float]:
+    """The bounds as two floats; raises `InputError` unless they are finite and ascending."""
+    low, high = float(bounds[0]), float(bounds[1])
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"bounds must be finite and ascending, got {tuple(bounds)}")
+    return low, high
+
+
+def normalisation(
+    mean: Sequence[float] | float | None, std: Sequence[float] | float | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and std as float64 `(C,)` or `(1,)`, where given; raises `InputError` unless std is positive."""
+    means = None if mean is None else torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
+    stds = None if std is None else torch.as_tensor(std, dtype=torch.float64).reshape(-1)
+    if stds is not None and not bool((stds > 0).all()):
+        raise InputError(f"std must be positive, got {stds.tolist()}")
+    return means, stds
+
+
+def normalised(images: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
+    """(image − mean)/std of images `(B, C, *spatial)`; what is None is left out."""
+    if mean is not None:
+        images = images - _per_channel(mean, images, "mean")
+    if std is not None:
+        images = images / _per_channel(std, images, "std")
+    return images
 
 
 def check_finite(outputs: Tensor | DetectorOutputs, ids: Sequence[object], kind: str) -> None:
@@ -164,6 +177,13 @@ def check_finite(outputs: Tensor | DetectorOutputs, ids: Sequence[object], kind:
         first = ids[int(bad.nonzero()[0])]
         count = f"{int(bad.sum())} of {len(bad)} in its batch"
         raise InputError(f"the model gives NaN or infinite outputs for the {kind} image {first!r} ({count})")
+
+
+def _per_channel(values: Tensor, images: Tensor, name: str) -> Tensor:
+    if len(values) not in (1, images.shape[1]):
+        raise InputError(f"{name} has {len(values)} values, the images have {images.shape[1]} channel(s)")
+    shape = (1, -1, *[1] * (images.ndim - 2))
+    return values.to(device=images.device, dtype=images.dtype).reshape(shape)
 
 
 def _range_hint(least: float, most: float, bounds: tuple[float, float]) -> str:

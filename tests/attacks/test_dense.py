@@ -15,7 +15,7 @@ from medrobust.attacks.dag import DAGLoss
 from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, SegPGDLoss
 from medrobust.attacks.case import opened
 from medrobust.attacks.objectives import Iterate, Terms
-from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.transforms import GaussianSmoothing
 from medrobust.attacks.steps import Situation
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation, position_mean

@@ -15,13 +15,13 @@ from medrobust.attacks.result import AttackResult
 from medrobust.attacks.sign import BIM, DIFGSM, FGSM, MIFGSM, PGD
 from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Stabilized
 from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, make_target
 from medrobust.attacks.tog import TOG, DetectionGoal
 from medrobust.attacks.towards import Towards
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError, unknown
+from medrobust.transforms import GaussianSmoothing
 
 __all__ = [
     "ASMA",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.per_image import PerImage
-from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.transforms import GaussianSmoothing
 from medrobust.checks import at_least, not_negative, positive
 from medrobust.errors import InputError
 from medrobust.threat import TINY, per_image

@@ -22,9 +22,7 @@ from medrobust.checks import at_least, not_negative
 from medrobust.errors import InputError
 from medrobust.tasks import Placement
 from medrobust.threat import per_image
-
-Transform = object
-make_transform = None
+from medrobust.transforms import Transform, make_transform
 
 
 class InputStage(Protocol):

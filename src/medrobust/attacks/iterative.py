@@ -16,7 +16,7 @@ from medrobust.attacks.loop import Plan, run_plan
 from medrobust.attacks.objectives import Objective, TaskLoss
 from medrobust.attacks.parts import make_gradients, make_inputs, make_loss, make_step
 from medrobust.attacks.per_image import exchanged
-from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.transforms import GaussianSmoothing
 from medrobust.attacks.sources import Backpropagation, GradientSource
 from medrobust.attacks.steps import Length, StepRule, Walk
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive

@@ -17,7 +17,7 @@ from medrobust.attacks.gradients import GradientPart, Point
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.per_image import PerImage, exchanged, joined, rows_of, tiled
-from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.transforms import GaussianSmoothing
 from medrobust.attacks.sources import GradientSource
 from medrobust.attacks.steps import Length, Move, Situation, StepRule
 from medrobust.attacks.trajectory import TrajectoryRecorder

@@ -11,10 +11,10 @@ from functools import cached_property
 
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.objectives import OutputObjective, TaskLoss
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.stabilized import Smooth, Stabilize, Stabilized, Variant
 from medrobust.errors import InputError
 from medrobust.tasks import Divergence
+from medrobust.transforms import GaussianSmoothing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.objectives import Iterate, OutputObjective, TaskLoss, Terms
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.checks import boolean, not_negative, one_of
 from medrobust.errors import MedrobustWarning
 from medrobust.tasks import Divergence, detached, halves
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 Smooth = Literal["input", "perturbation"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.objectives import Terms
-from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.tasks import detached, kl_divergence, position_mean
 from medrobust.threat import TINY, per_image
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 

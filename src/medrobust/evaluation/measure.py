@@ -164,8 +164,9 @@ def _attack_batch(
 ) -> list[Row]:
     collector.add_clean(batch, outputs)
     identities = _identities(batch, victim.task)
-    looks = [_Look(part, victim, None, {**identities, **answers(victim.task, outputs, batch, "before")})]
-    looks += [_look(check, part, victim, batch, identities) for check in campaign.afterchecks]
+    known = {**identities, **answers(victim.task, outputs, batch, "before")}
+    looks = [_Look(part, victim, None, known, campaign.seed)]
+    looks += [_look(check, part, victim, batch, identities, campaign.seed) for check in campaign.afterchecks]
     rows: list[Row] = []
     for label, attack in campaign.attacks.items():
         for threat in campaign.threats:
@@ -192,32 +193,35 @@ class _Look:
         victim: the model that looks.
         check: the aftercheck, None for the images as they are.
         known: the columns that no attack changes.
+        seed: of an aftercheck's draws.
     """
 
     part: str
     victim: Victim
     check: Aftercheck | None
     known: Columns
+    seed: int
 
     def after(self, batch: Batch, result: AttackResult) -> Columns:
         """The columns of the attacked images."""
         if self.check is None:
             return answers(self.victim.task, result.outputs, batch, "after")
         with torch.no_grad(), model_errors_told(batch):
-            outputs = self.victim(self.check.change(result.adversarial, self.victim.bounds))
+            changed = self.check.changed(result.adversarial, self.victim.bounds, self.seed, batch.ids)
+            outputs = self.victim(changed)
         columns = answers(self.victim.task, outputs, batch, "after")
         return {**columns, "success": [not right for right in columns["right_after"]]}
 
 
 @torch.no_grad()
-def _look(check: Aftercheck, part: str, victim: Victim, batch: Batch, identities: Columns) -> _Look:
+def _look(check: Aftercheck, part: str, victim: Victim, batch: Batch, identities: Columns, seed: int) -> _Look:
     other = check.victim or victim
     with model_errors_told(batch):
-        outputs = other(check.change(batch.images, other.bounds))
+        outputs = other(check.changed(batch.images, other.bounds, seed, batch.ids))
     other.task.check_outputs(outputs, batch.truth)
     check_finite(outputs, batch.ids, f"clean ({check.name})")
     known = {**identities, **answers(other.task, outputs, batch, "before")}
-    return _Look(aftercheck_part(part, check), other, check, known)
+    return _Look(aftercheck_part(part, check), other, check, known, seed)
 
 
 @torch.no_grad()

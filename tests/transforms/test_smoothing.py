@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import convolve1d, gaussian_filter
 
-from medrobust.attacks import GaussianSmoothing
 from medrobust.errors import InputError
+from medrobust.transforms import GaussianSmoothing
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 9, 7), (1, 2, 5, 6, 7)])
