@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -14,7 +15,8 @@ from medrobust.tasks import Classification, Segmentation
 from medrobust.tasks.task import Task
 from medrobust.victim import Victim
 
-SIDE = 96  # of a crop, averaged 4 by 4 to 24 × 24
+# of a crop, averaged 4 by 4 to 25 × 25: the libraries' Square in L2 takes only sides that its tiles fit into
+SIDE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class OracleVictim:
     Attributes:
         model: plain logits (B, K) or (B, K, H, W) of (B, 1, H, W), as the peers take it.
         task: as we take it.
-        images: (N, 1, 24, 24); most are answered right, some are not.
-        truth: (N,) or (N, 24, 24).
+        images: (N, 1, 25, 25); most are answered right, some are not.
+        truth: (N,) or (N, 25, 25).
         eps: for the norms "linf", "l2", "l1" a budget that turns many of the answers, not all.
     """
 
@@ -42,16 +44,23 @@ class OracleVictim:
 
     def accuracy(self, images: Tensor) -> float:
         """Share of the images (or of their pixels) answered right; clean or attacked, in the order of `images`."""
-        with torch.no_grad():
-            return float((self.model(images).argmax(1) == self.truth).float().mean())
+        return 1 - float(self.wrong(images, self.truth).float().mean())
 
     def right(self, count: int) -> tuple[Tensor, Tensor]:
         """Images and truth of `count` images answered right, spread over all of them."""
-        with torch.no_grad():
-            hits = self.model(self.images).argmax(1) == self.truth
-        chosen = hits.nonzero().flatten()
+        chosen = (~self.wrong(self.images, self.truth)).nonzero().flatten()
         chosen = chosen[torch.linspace(0, len(chosen) - 1, count).long()]
         return self.images[chosen], self.truth[chosen]
+
+    def wrong(self, images: Tensor, truth: Tensor) -> Tensor:
+        """(B,): which of the images, in any order, are not answered as `truth` says."""
+        with torch.no_grad():
+            return self.model(images).argmax(1) != truth
+
+    def loss(self, images: Tensor, truth: Tensor) -> float:
+        """Mean cross-entropy."""
+        with torch.no_grad():
+            return float(nn.functional.cross_entropy(self.model(images), truth))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +79,7 @@ def oracle_victim() -> OracleVictim:
             nn.BatchNorm2d(16),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(16 * 36, 5),
+            nn.Linear(16 * 49, 5),
         )
         _train(model, *_crops("level", "train", 20))
         images, truth = _crops("level", "test", 14)
@@ -106,6 +115,16 @@ def oracle_segmenter() -> OracleVictim:
     )
 
 
+@pytest.fixture
+def untouched(oracle_victim: OracleVictim) -> Iterator[OracleVictim]:
+    """The classifier, checked after the test: still in eval mode, and answering as before."""
+    images, _ = oracle_victim.right(4)
+    before = oracle_victim.model(images)
+    yield oracle_victim
+    assert not any(module.training for module in oracle_victim.model.modules())
+    assert torch.equal(oracle_victim.model(images), before)
+
+
 def _crops(name: EmbeddedName, split: Split, repeats: int) -> tuple[Tensor, Tensor]:
     """Every slice at `repeats` random places, in an order without structure."""
     dataset = open_embedded(name, split=split)
@@ -121,7 +140,7 @@ def _crops(name: EmbeddedName, split: Split, repeats: int) -> tuple[Tensor, Tens
 
 def _train(model: nn.Module, images: Tensor, truth: Tensor) -> None:
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(150):
+    for _ in range(250):
         batch = torch.randint(len(images), (64,))
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images[batch]), truth[batch]).backward()

@@ -1,68 +1,26 @@
-"""Every peer runs on the oracle networks, keeps its budget and really attacks, so that a comparison with it means something."""
+"""Peers with a budget run on the oracle network, keep it and really attack, so that a comparison means something."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from oracles.peers import from_adv_lib, from_art, from_autoattack, from_foolbox, from_torchattacks
+from oracles.peers.norms import POWER, sizes, start_at
 from torch import Tensor, nn
 
-from oracles.peers import from_adv_lib, from_art, from_autoattack, from_cospgd, from_foolbox, from_torchattacks
-from oracles.peers.draws import given, given_in_place, seeded
-
 STEPS = 6
-SLACK = 1e-4  # of a norm, relative
-POWER = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 LONG = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-
-
-@pytest.fixture(scope="module")
-def few(oracle_victim):
-    images, truth = oracle_victim.right(16)
-    return oracle_victim.model, images, truth
-
-
-@pytest.fixture(autouse=True)
-def _network_left_as_it_was(few):
-    model, images, _ = few
-    before = model(images)
-    yield
-    assert not any(module.training for module in model.modules())
-    assert torch.equal(model(images), before)
-
-
-def random_start(images: Tensor, eps: float, norm: str = "linf") -> Tensor:
-    """On the sphere of the radius eps, where no pixel leaves [0, 1] (so that the peers do not clip it)."""
-    generator = torch.Generator().manual_seed(3)
-    noise = torch.rand(images.shape, generator=generator)
-    noise = torch.where(images < 0.5, noise, -noise)
-    length = noise.flatten(1).norm(p=POWER[norm], dim=1).view(-1, 1, 1, 1)
-    return images + noise * eps / length
-
-
-def sized(images: Tensor, adversarial: Tensor, norm: str) -> Tensor:
-    return (adversarial - images).flatten(1).norm(p=POWER[norm], dim=1)
-
-
-def loss_of(model: nn.Module, images: Tensor, truth: Tensor) -> Tensor:
-    with torch.no_grad():
-        return nn.functional.cross_entropy(model(images), truth, reduction="none")
-
-
-def check_budget(images: Tensor, adversarial: Tensor, eps: float, norm: str) -> None:
-    assert adversarial.shape == images.shape
-    assert bool(((adversarial >= 0) & (adversarial <= 1)).all())
-    assert float(sized(images, adversarial, norm).max()) <= eps * (1 + SLACK)
 
 
 CLIMBERS = {
     "torchattacks PGD": lambda m, x, y, e: from_torchattacks.pgd(
-        m, x, y, start=random_start(x, e), eps=e, step_size=e / 4, steps=STEPS
+        m, x, y, start=start_at(x, e), eps=e, step_size=e / 4, steps=STEPS
     ),
     "torchattacks EOT-PGD": lambda m, x, y, e: from_torchattacks.eot_pgd(
-        m, x, y, start=random_start(x, e), eps=e, step_size=e / 4, steps=STEPS, n=2
+        m, x, y, start=start_at(x, e), eps=e, step_size=e / 4, steps=STEPS, n=2
     ),
     "torchattacks TPGD": lambda m, x, y, e: from_torchattacks.tpgd(
-        m, x, start=random_start(x, 0.003), eps=e, step_size=e / 4, steps=STEPS
+        m, x, start=start_at(x, 0.003), eps=e, step_size=e / 4, steps=STEPS
     ),
     "torchattacks UPGD": lambda m, x, y, e: from_torchattacks.upgd(
         m, x, y, eps=e, step_size=e / 4, steps=STEPS, loss="dlr", decay=1.0
@@ -84,75 +42,45 @@ CLIMBERS = {
         m, x, y, noise=neighbours(x, e), eps=e, step_size=e / 4
     ),
     "torchattacks PI": lambda m, x, y, e: from_torchattacks.pi_fgsm(m, x, y, eps=e, steps=STEPS, amplification=2.5),
-    "torchattacks APGD": lambda m, x, y, e: from_torchattacks.apgd(
-        m, x, y, start=random_start(x, e), eps=e, steps=STEPS
-    ),
+    "torchattacks APGD": lambda m, x, y, e: from_torchattacks.apgd(m, x, y, start=start_at(x, e), eps=e, steps=STEPS),
     "torchattacks APGD-T": lambda m, x, y, e: from_torchattacks.apgd_targeted(m, x, y, eps=e, steps=STEPS, classes=5),
-    "torchattacks Square": lambda m, x, y, e: from_torchattacks.square(m, x, y, eps=e, queries=60),
-    "torchattacks SPSA": lambda m, x, y, e: from_torchattacks.spsa(m, x, y, signs=directions(x), eps=e),
     "foolbox PGD": lambda m, x, y, e: from_foolbox.pgd(
-        m, x, y, start=random_start(x, e), eps=e, step_size=e / 4, steps=STEPS
+        m, x, y, start=start_at(x, e), eps=e, step_size=e / 4, steps=STEPS
     ),
-    "autoattack APGD-CE": lambda m, x, y, e: from_autoattack.apgd(
-        m, x, y, start=random_start(x, e), eps=e, steps=STEPS
-    ),
+    "autoattack APGD-CE": lambda m, x, y, e: from_autoattack.apgd(m, x, y, start=start_at(x, e), eps=e, steps=STEPS),
     "autoattack APGD-DLR": lambda m, x, y, e: from_autoattack.apgd(
-        m, x, y, start=random_start(x, e), eps=e, steps=STEPS, loss="dlr"
+        m, x, y, start=start_at(x, e), eps=e, steps=STEPS, loss="dlr"
     ),
     "autoattack APGD towards": lambda m, x, y, e: from_autoattack.apgd_towards(
-        m, x, y, second(m, x), start=random_start(x, e), eps=e, steps=STEPS
+        m, x, y, second(m, x), start=start_at(x, e), eps=e, steps=STEPS
     ),
     "autoattack APGD standard": lambda m, x, y, e: from_autoattack.apgd_standard(m, x, y, eps=e, steps=STEPS),
     "autoattack APGD-T": lambda m, x, y, e: from_autoattack.apgd_targeted_standard(
         m, x, y, eps=e, steps=STEPS, classes=5
     ),
-    "autoattack Square": lambda m, x, y, e: from_autoattack.square(m, x, y, eps=e, queries=60),
-    "autoattack Square replayed": lambda m, x, y, e: from_autoattack.square_replayed(
-        m, x, y, eps=e, queries=40, **squares(x, 40)
-    ),
-    "adv-lib APGD": lambda m, x, y, e: from_adv_lib.apgd(m, x, y, start=random_start(x, e), eps=e, steps=STEPS),
+    "adv-lib APGD": lambda m, x, y, e: from_adv_lib.apgd(m, x, y, start=start_at(x, e), eps=e, steps=STEPS),
     "adv-lib APGD-T": lambda m, x, y, e: from_adv_lib.apgd_targeted(m, x, y, eps=e, steps=STEPS),
     "ART PGD": lambda m, x, y, e: from_art.pgd(m, x, y, eps=e, step_size=e / 4, steps=STEPS),
     "ART AutoPGD": lambda m, x, y, e: from_art.auto_pgd(m, x, y, eps=e, steps=STEPS),
-    "ART Square": lambda m, x, y, e: from_art.square(m, x, y, eps=e, queries=60),
 }
 
-CLIMBERS_L2 = {
-    "torchattacks PGD": lambda m, x, y, e: from_torchattacks.pgd_l2(
-        m, x, y, start=random_start(x, e, "l2"), eps=e, step_size=e / 4, steps=STEPS
+QUERYING = {
+    "torchattacks Square": lambda m, x, y, e: from_torchattacks.square(m, x, y, eps=e, queries=100),
+    "torchattacks SPSA": lambda m, x, y, e: from_torchattacks.spsa(m, x, y, signs=directions(x), eps=e, rate=e / 3),
+    "autoattack Square": lambda m, x, y, e: from_autoattack.square(m, x, y, eps=e, queries=100),
+    "autoattack Square with CE": lambda m, x, y, e: from_autoattack.square(m, x, y, eps=e, queries=100, loss="ce"),
+    "autoattack Square replayed": lambda m, x, y, e: from_autoattack.square_replayed(
+        m, x, y, eps=e, queries=100, **squares(x, 100)
     ),
-    "torchattacks APGD": lambda m, x, y, e: from_torchattacks.apgd(
-        m, x, y, start=random_start(x, e, "l2"), eps=e, steps=STEPS, norm="L2"
-    ),
-    "torchattacks Square": lambda m, x, y, e: from_torchattacks.square(m, x, y, eps=e, queries=60, norm="L2"),
-    "autoattack Square": lambda m, x, y, e: from_autoattack.square(m, x, y, eps=e, queries=60, norm="L2"),
+    "ART Square": lambda m, x, y, e: from_art.square(m, x, y, eps=e, queries=100),
 }
 
-NEAREST = {
-    "torchattacks FAB linf": lambda m, x, y: from_torchattacks.fab(m, x, y, steps=10),
-    "torchattacks C&W l2": lambda m, x, y: from_torchattacks.carlini_l2(m, x, y, c=5.0, steps=60, rate=0.02),
-    "torchattacks DeepFool l2": lambda m, x, y: from_torchattacks.deepfool(m, x, y, steps=20),
-    "foolbox DDN l2": lambda m, x, y: from_foolbox.ddn(m, x, y, steps=20),
-    "foolbox FMN linf": lambda m, x, y: from_foolbox.fmn(m, x, y, steps=20, norm="linf"),
-    "foolbox FMN l2": lambda m, x, y: from_foolbox.fmn(m, x, y, steps=20, norm="l2"),
-    "foolbox FMN l1": lambda m, x, y: from_foolbox.fmn(m, x, y, steps=20, norm="l1"),
-    "foolbox C&W l2": lambda m, x, y: from_foolbox.carlini_l2(m, x, y, searches=3, steps=40, c=1.0, rate=0.02),
-    "foolbox DeepFool l2": lambda m, x, y: from_foolbox.deepfool(m, x, y, steps=20),
-    "foolbox DeepFool linf": lambda m, x, y: from_foolbox.deepfool(m, x, y, steps=20, norm="linf"),
-    "autoattack FAB linf": lambda m, x, y: from_autoattack.fab(m, x, y, steps=10),
-    "autoattack FAB l2": lambda m, x, y: from_autoattack.fab(m, x, y, steps=10, norm="L2"),
-    "autoattack FAB l1": lambda m, x, y: from_autoattack.fab(m, x, y, steps=10, norm="L1"),
-    "autoattack FAB-T linf": lambda m, x, y: from_autoattack.fab_towards(m, x, y, rank=2, steps=20),
-    "adv-lib FAB linf": lambda m, x, y: from_adv_lib.fab(m, x, y, steps=10),
-    "adv-lib FAB-T l2": lambda m, x, y: from_adv_lib.fab(m, x, y, steps=10, norm=2, targeted=True),
-    "adv-lib DDN l2": lambda m, x, y: from_adv_lib.ddn(m, x, y, steps=20),
-    "adv-lib FMN linf": lambda m, x, y: from_adv_lib.fmn(m, x, y, steps=20),
-    "adv-lib FMN l2": lambda m, x, y: from_adv_lib.fmn(m, x, y, steps=20, norm=2),
-    "adv-lib C&W l2": lambda m, x, y: from_adv_lib.carlini_l2(m, x, y, searches=3, steps=40, c=1.0, rate=0.02),
-    "adv-lib DeepFool l2": lambda m, x, y: from_adv_lib.deepfool(m, x, y, steps=20),
-    "ART DeepFool l2": lambda m, x, y: from_art.deepfool(m, x, y, steps=20),
-    "ART C&W l2": lambda m, x, y: from_art.carlini_l2(m, x, y, searches=3, steps=10, c=1.0),
-}
+
+def check_budget(images: Tensor, adversarial: Tensor, eps: float, norm: str) -> None:
+    assert adversarial.shape == images.shape
+    assert float(adversarial.min()) >= -1e-6
+    assert float(adversarial.max()) <= 1 + 1e-6
+    assert float(sizes(images, adversarial, norm).max()) <= eps * (1 + 1e-4)
 
 
 def neighbours(images: Tensor, eps: float) -> Tensor:
@@ -172,128 +100,105 @@ def squares(images: Tensor, count: int) -> dict[str, object]:
     channels, width = images.shape[1], images.shape[3]
     return {
         "stripes": torch.randint(2, (len(images), channels, 1, width), generator=generator) * 2.0 - 1,
-        "corners": [(0, 0)] * 10 + [(query % 12, query // 2 % 12) for query in range(count - 10)],
+        "corners": [(query % 3, query // 2 % 3) for query in range(count)],
         "signs": torch.randint(2, (count, channels, 1, 1), generator=generator) * 2.0 - 1,
     }
 
 
 @pytest.mark.parametrize("name", CLIMBERS)
-def test_linf_attacks_keep_the_budget_and_raise_the_loss(oracle_victim, few, name):
-    model, images, truth = few
-    eps = oracle_victim.eps["linf"]
-    adversarial = CLIMBERS[name](model, images, truth, eps)
+def test_linf_attacks_raise_the_loss_within_the_budget(untouched, name):
+    images, truth = untouched.right(16)
+    eps = untouched.eps["linf"]
+    adversarial = CLIMBERS[name](untouched.model, images, truth, eps)
     check_budget(images, adversarial, eps, "linf")
-    noisy = loss_of(model, random_start(images, eps), truth)
-    assert float(loss_of(model, adversarial, truth).mean()) > float(noisy.mean()) + 0.1
+    assert untouched.loss(adversarial, truth) > 1.5 * untouched.loss(start_at(images, eps), truth)
 
 
-@pytest.mark.parametrize("name", CLIMBERS_L2)
-def test_l2_attacks_keep_the_budget_and_raise_the_loss(oracle_victim, few, name):
-    model, images, truth = few
-    eps = oracle_victim.eps["l2"]
-    adversarial = CLIMBERS_L2[name](model, images, truth, eps)
-    check_budget(images, adversarial, eps, "l2")
-    assert float(loss_of(model, adversarial, truth).mean()) > float(loss_of(model, images, truth).mean()) + 0.1
-
-
-@pytest.mark.parametrize("norm", ["l2", "l1"])
-@pytest.mark.parametrize("library", ["autoattack APGD", "adv-lib APGD", "foolbox PGD", "ART PGD"])
-def test_other_norms_keep_the_budget_and_raise_the_loss(oracle_victim, few, library, norm):
-    model, images, truth = few
-    eps = oracle_victim.eps[norm]
-    start = random_start(images, eps, norm)
+@pytest.mark.parametrize(
+    ("library", "norm"),
+    [
+        ("torchattacks PGD", "l2"),
+        ("torchattacks APGD", "l2"),
+        *((library, norm) for library in ("autoattack", "adv-lib", "foolbox", "ART") for norm in ("l2", "l1")),
+    ],
+)
+def test_other_norms_raise_the_loss_within_the_budget(untouched, library, norm):
+    images, truth = untouched.right(16)
+    model, eps = untouched.model, untouched.eps[norm]
+    start = start_at(images, eps, norm)
     size = {"eps": eps, "steps": STEPS}
     adversarial = {
-        "autoattack APGD": lambda: from_autoattack.apgd(model, images, truth, start=start, norm=LONG[norm], **size),
-        "adv-lib APGD": lambda: from_adv_lib.apgd(model, images, truth, start=start, norm=POWER[norm], **size),
-        "foolbox PGD": lambda: from_foolbox.pgd(
-            model, images, truth, start=start, norm=norm, step_size=eps / 4, **size
+        "torchattacks PGD": lambda: from_torchattacks.pgd_l2(
+            model, images, truth, start=start, step_size=eps / 4, **size
         ),
-        "ART PGD": lambda: from_art.pgd(model, images, truth, norm=norm, step_size=eps / 4, **size),
+        "torchattacks APGD": lambda: from_torchattacks.apgd(model, images, truth, start=start, norm="L2", **size),
+        "autoattack": lambda: from_autoattack.apgd(model, images, truth, start=start, norm=LONG[norm], **size),
+        "adv-lib": lambda: from_adv_lib.apgd(model, images, truth, start=start, norm=POWER[norm], **size),
+        "foolbox": lambda: from_foolbox.pgd(model, images, truth, start=start, norm=norm, step_size=eps / 4, **size),
+        "ART": lambda: from_art.pgd(model, images, truth, norm=norm, step_size=eps / 4, **size),
     }[library]()
     check_budget(images, adversarial, eps, norm)
-    assert float(loss_of(model, adversarial, truth).mean()) > float(loss_of(model, start, truth).mean()) + 0.1
+    assert untouched.loss(adversarial, truth) > 1.5 * untouched.loss(start, truth)
 
 
-@pytest.mark.parametrize("name", NEAREST)
-def test_nearest_attacks_find_wrong_points_close_by(few, name):
-    model, images, truth = few
-    adversarial = NEAREST[name](model, images, truth)
-    wrong = model(adversarial).argmax(1) != truth
-    assert float(wrong.float().mean()) >= 0.75
-    # a step along the gradient's sign that turns the same images is no nearer than twice what the peer found
-    norm = name.rsplit(" ", 1)[1]
-    assert float(sized(images, adversarial, norm)[wrong].median()) < {"linf": 0.1, "l2": 1.5, "l1": 15.0}[norm]
+@pytest.mark.parametrize("name", QUERYING)
+def test_attacks_without_gradients_turn_more_than_noise_does(untouched, name):
+    images, truth = untouched.right(16)
+    eps = 3 * untouched.eps["linf"]
+    adversarial = QUERYING[name](untouched.model, images, truth, eps)
+    check_budget(images, adversarial, eps, "linf")
+    by_noise = int(untouched.wrong(start_at(images, eps), truth).sum())
+    assert int(untouched.wrong(adversarial, truth).sum()) >= by_noise + 3
 
 
-@pytest.mark.parametrize("peer", [from_foolbox.hop_skip_jump, from_art.hop_skip_jump], ids=["foolbox", "ART"])
-def test_hop_skip_jump_comes_nearer_and_stays_wrong(few, peer):
-    model, images, truth = few
-    images, truth = images[:3], truth[:3]
-    start = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
-    keep = model(start).argmax(1) != truth
-    images, truth, start = images[keep], truth[keep], start[keep]
-    assert len(images), "no start is wrong"
-    adversarial = peer(model, images, truth, start=start, steps=3, queries=50)
-    assert bool((model(adversarial).argmax(1) != truth).all())
-    assert float((sized(images, adversarial, "l2") / sized(images, start, "l2")).max()) < 0.5
+@pytest.mark.parametrize("library", [from_torchattacks, from_autoattack], ids=["torchattacks", "autoattack"])
+def test_square_in_l2_turns_more_than_noise_does(untouched, library):
+    images, truth = untouched.right(16)
+    eps = 4 * untouched.eps["l2"]
+    adversarial = library.square(untouched.model, images, truth, eps=eps, queries=100, norm="L2")
+    check_budget(images, adversarial, eps, "l2")
+    by_noise = int(untouched.wrong(start_at(images, eps, "l2"), truth).sum())
+    assert int(untouched.wrong(adversarial, truth).sum()) >= by_noise + 3
 
 
-def test_arts_universal_perturbation_fools_many_with_one_change(oracle_victim, few):
-    model, images, truth = few
-    eps = 4 * oracle_victim.eps["linf"]
-    delta = from_art.universal(model, images, truth, eps=eps, rounds=1, share=0.5)
-    assert delta.shape == (1, *images.shape[1:])
-    assert float(delta.abs().max()) <= eps * (1 + SLACK)
-    assert float((model((images + delta).clamp(0, 1)).argmax(1) != truth).float().mean()) >= 0.25
-
-
-def test_autoattack_leaves_a_middling_share_right(oracle_victim):
+def test_autoattacks_apgd_leaves_a_middling_share_right(untouched):
     """What the budgets of `oracle_victim` are for: neither all nor nothing falls."""
-    victim = oracle_victim
-    assert len(victim.images) == 500
-    assert victim.accuracy(victim.images) > 0.85
-    for norm, eps in victim.eps.items():
+    assert len(untouched.images) == 500
+    assert untouched.accuracy(untouched.images) > 0.8
+    for norm, eps in untouched.eps.items():
         attacked = from_autoattack.apgd_standard(
-            victim.model, victim.images, victim.truth, eps=eps, steps=10, norm=LONG[norm]
+            untouched.model, untouched.images, untouched.truth, eps=eps, steps=10, norm=LONG[norm]
         )
-        check_budget(victim.images, attacked, eps, norm)
-        assert 0.2 < victim.accuracy(attacked) < 0.7, norm
+        check_budget(untouched.images, attacked, eps, norm)
+        assert 0.2 < untouched.accuracy(attacked) < 0.7, norm
 
 
 @pytest.mark.slow
-def test_the_whole_of_autoattack_runs(oracle_victim, few):
-    model, images, truth = few
-    eps = oracle_victim.eps["linf"]
-    attacked = from_autoattack.autoattack(model, images, truth, eps=eps, classes=5)
+def test_the_whole_of_autoattack_turns_some(untouched):
+    images, truth = untouched.right(6)
+    eps = untouched.eps["linf"]
+    attacked = from_autoattack.autoattack(untouched.model, images, truth, eps=eps, classes=5)
     check_budget(images, attacked, eps, "linf")
-    assert float((model(attacked).argmax(1) == truth).float().mean()) < 0.8
+    assert bool(untouched.wrong(attacked, truth).any())
 
 
-@pytest.mark.parametrize("peer", [from_cospgd.seg_pgd, from_cospgd.cos_pgd, from_cospgd.cos_pgd_l2])
-def test_dense_attacks_keep_the_budget_and_turn_pixels(oracle_segmenter, peer):
-    segmenter = oracle_segmenter
-    norm = "l2" if peer is from_cospgd.cos_pgd_l2 else "linf"
-    eps = segmenter.eps[norm]
-    images, truth = segmenter.images, segmenter.truth
-    start = random_start(images, eps, norm)
-    adversarial = peer(segmenter.model, images, truth, start=start, eps=eps, step_size=eps / 4, steps=STEPS)
-    check_budget(images, adversarial, eps, norm)
-    assert segmenter.accuracy(adversarial) < min(segmenter.accuracy(images), segmenter.accuracy(start)) - 0.05
+@pytest.mark.parametrize(("norm", "loss"), [("linf", "ce"), ("linf", "dlr"), ("l2", "ce")])
+def test_torchattacks_and_autoattack_are_the_same_apgd(untouched, norm, loss):
+    """So the starts handed in arrive, and either library can stand for the other."""
+    images, truth = untouched.right(16)
+    eps = untouched.eps[norm]
+    options = {"start": start_at(images, eps, norm), "eps": eps, "steps": 20, "norm": LONG[norm], "loss": loss}
+    first = from_torchattacks.apgd(untouched.model, images, truth, **options)
+    second = from_autoattack.apgd(untouched.model, images, truth, **options)
+    assert float((first - second).abs().max()) <= 1e-5
 
 
-def test_adv_libs_dense_attacks_turn_pixels(oracle_segmenter):
-    segmenter = oracle_segmenter
-    model, images, truth = segmenter.model, segmenter.images, segmenter.truth
-    clean = segmenter.accuracy(images)
-    dense = from_adv_lib.dag(model, images, truth, step_size=4 / 255, steps=30, share=0.2)
-    assert segmenter.accuracy(dense) < clean - 0.1
-    smallest = from_adv_lib.pdgd(model, images, truth, steps=30, share=0.2)
-    assert segmenter.accuracy(smallest) < clean - 0.05
-    wanted = truth.roll(3, dims=1)
-    moved = from_adv_lib.asma(model, images[:1], wanted[:1], steps=30, tau=1e-4, beta=1e-3, share=0.99)
-    hits = [float((model(points).argmax(1) == wanted[:1]).float().mean()) for points in (images[:1], moved)]
-    assert hits[1] > hits[0] + 0.02
+def test_torchattacks_and_foolbox_are_the_same_pgd(untouched):
+    images, truth = untouched.right(16)
+    eps = untouched.eps["linf"]
+    options = {"start": start_at(images, eps), "eps": eps, "step_size": eps / 4, "steps": STEPS}
+    first = from_torchattacks.pgd(untouched.model, images, truth, **options)
+    assert float((first - from_foolbox.pgd(untouched.model, images, truth, **options)).abs().max()) <= 1e-5
 
 
 def test_l1_projection_of_autoattack_is_the_nearest_point():
@@ -302,20 +207,3 @@ def test_l1_projection_of_autoattack_is_the_nearest_point():
     images = torch.tensor([[0.0, 0.0, 0.5], [0.5, 0.0, 0.5]])
     nearest = from_autoattack.l1_projection(images, delta, eps=1.0)
     assert torch.allclose(nearest, torch.tensor([[0.65, 0.35, 0.0], [0.5, 0.5, 0.0]]), atol=1e-6)
-
-
-def test_replaced_draws_are_given_once_and_all():
-    with given_in_place("uniform_", [torch.tensor([3.0])]):
-        assert float(torch.empty(1).uniform_(-1, 1)) == 3.0
-    with pytest.raises(AssertionError, match="left 2 of the given draws of rand unused"), given("rand", [1, 2, 3]):
-        torch.rand(1)
-    assert 0 <= float(torch.empty(1).uniform_()) <= 1
-
-
-def test_seeded_leaves_the_generators_as_they_were():
-    before = torch.random.get_rng_state()
-    with seeded(4):
-        first = torch.rand(1)
-    with seeded(4):
-        assert torch.equal(torch.rand(1), first)
-    assert torch.equal(torch.random.get_rng_state(), before)

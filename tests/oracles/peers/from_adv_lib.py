@@ -6,9 +6,8 @@ import sys
 import types
 
 import pytest
-from torch import Tensor, nn
-
 from oracles.peers.draws import seeded
+from torch import Tensor, nn
 
 # its logger imports visdom, a plotting server; it is used only through a callback that nobody passes here
 sys.modules.setdefault("visdom", types.ModuleType("visdom"))
@@ -90,13 +89,9 @@ def dag(model: nn.Module, images: Tensor, truth: Tensor, *, step_size: float, st
     return segmentation.dag(model, images, truth, max_iter=steps, γ=step_size, adv_threshold=share)
 
 
-def asma(
-    model: nn.Module, images: Tensor, wanted: Tensor, *, steps: int, tau: float, beta: float, share: float
-):
+def asma(model: nn.Module, images: Tensor, wanted: Tensor, *, steps: int, tau: float, beta: float, share: float):
     """To the mask `wanted` (B, H, W). The IoU in the step size is the batch's: give one image to compare exactly."""
-    return segmentation.asma(
-        model, images, wanted, targeted=True, num_steps=steps, τ=tau, β=beta, adv_threshold=share
-    )
+    return segmentation.asma(model, images, wanted, targeted=True, num_steps=steps, τ=tau, β=beta, adv_threshold=share)
 
 
 def pdgd(model: nn.Module, images: Tensor, truth: Tensor, *, steps: int, share: float):

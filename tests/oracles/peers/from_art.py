@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
 from oracles.peers.draws import seeded
+from torch import Tensor, nn
 
 pytest.importorskip("art", reason="the oracle adversarial-robustness-toolbox is not installed")
 
-from art.attacks import evasion  # noqa: E402
-from art.estimators.classification import PyTorchClassifier  # noqa: E402
+from art.attacks import evasion
+from art.estimators.classification import PyTorchClassifier
 
 NORMS: dict[str, Any] = {"linf": np.inf, "l2": 2, "l1": 1}
 
 
-def pgd(
-    model: nn.Module, images: Tensor, truth: Tensor, *, eps: float, step_size: float, steps: int, norm="linf"
-):
+def pgd(model: nn.Module, images: Tensor, truth: Tensor, *, eps: float, step_size: float, steps: int, norm="linf"):
     """From the clean image; clips before it projects. L1 projects by scaling."""
     attack = evasion.ProjectedGradientDescent(
         _classifier(model, images),
@@ -118,10 +115,26 @@ def hop_skip_jump(
 def _classifier(model: nn.Module, images: Tensor) -> PyTorchClassifier:
     classes = model(images[:1]).shape[1]
     return PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), tuple(images.shape[1:]), classes, clip_values=(0.0, 1.0), device_type="cpu"
+        _Float32(model).eval(),
+        nn.CrossEntropyLoss(),
+        tuple(images.shape[1:]),
+        classes,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
     )
 
 
 def _run(attack: Any, images: Tensor, truth: Tensor, seed: int = 0) -> Tensor:
     with seeded(seed):
         return torch.from_numpy(np.asarray(attack.generate(images.numpy().copy(), y=truth.numpy())))
+
+
+class _Float32(nn.Module):
+    """Some of its attacks compute in float64."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images.float())

@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-
 from oracles.peers.draws import seeded
+from torch import Tensor, nn
 
 pytest.importorskip("pyautoattack", reason="the oracle pyautoattack is not installed")
 
-from pyautoattack import AutoAttack  # noqa: E402
-from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted, L1_projection  # noqa: E402
-from pyautoattack.fab_pt import FABAttack_PT  # noqa: E402
-from pyautoattack.square import SquareAttack  # noqa: E402
+from pyautoattack import AutoAttack
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted, L1_projection
+from pyautoattack.fab_pt import FABAttack_PT
+from pyautoattack.square import SquareAttack
 
 LOGGER = logging.getLogger("pyautoattack")
 

@@ -1,4 +1,4 @@
-"""cospgd 0.1.3, by the authors of CosPGD: its losses and steps for dense tasks. The loop round them is ours: it has none.
+"""cospgd 0.1.3, by the authors of CosPGD: its losses and steps for dense tasks. It has no loop: the one here is ours.
 
 Neither knows an `ignore_index`: a pixel so labelled counts as wrong (SegPGD) or as of the last class (CosPGD).
 """

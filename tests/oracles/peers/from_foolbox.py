@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
-
 from oracles.peers.draws import seeded
+from torch import Tensor, nn
 
 foolbox = pytest.importorskip("foolbox", reason="the oracle foolbox is not installed")
 eagerpy = pytest.importorskip("eagerpy")

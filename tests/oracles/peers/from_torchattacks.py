@@ -1,4 +1,4 @@
-"""torchattacks 3.5.1. Every attack clips to [0, 1], divides by unguarded norms and, unless said, returns the last point.
+"""torchattacks 3.5.1. Clips to [0, 1], divides by unguarded norms and, unless said, returns the last point.
 
 The momentum attacks start from the clean image. Step sizes are absolute; the library's own default is 2/255.
 """
@@ -9,9 +9,8 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from torch import Tensor, nn
-
 from oracles.peers.draws import given, given_in_place, seeded
+from torch import Tensor, nn
 
 torchattacks = pytest.importorskip("torchattacks", reason="the oracle torchattacks is not installed")
 
@@ -49,7 +48,15 @@ def tpgd(model: nn.Module, images: Tensor, *, start: Tensor, eps: float, step_si
 
 
 def upgd(
-    model: nn.Module, images: Tensor, truth: Tensor, *, eps: float, step_size: float, steps: int, loss: str, decay: float
+    model: nn.Module,
+    images: Tensor,
+    truth: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    loss: str,
+    decay: float,
 ):
     """PGD with MI-FGSM's momentum on the loss "ce", "dlr" or "margin" (here min(0, best wrong logit − true one))."""
     return torchattacks.UPGD(model, eps=eps, alpha=step_size, steps=steps, loss=loss, decay=decay)(images, truth)
@@ -103,7 +110,13 @@ def ti_fgsm(
 ):
     """A Gaussian over −3σ…3σ, zero padding, before the division by mean|∇|; its inner DI is switched off."""
     attack = torchattacks.TIFGSM(
-        _ThreeChannels(model).eval(), eps=eps, alpha=step_size, steps=steps, decay=decay, len_kernel=side, diversity_prob=0.0
+        _ThreeChannels(model).eval(),
+        eps=eps,
+        alpha=step_size,
+        steps=steps,
+        decay=decay,
+        len_kernel=side,
+        diversity_prob=0.0,
     )
     with seeded():
         return attack(_three(images), truth)[:, : images.shape[1]]
@@ -177,7 +190,10 @@ def carlini_l2(model: nn.Module, images: Tensor, truth: Tensor, *, c=1.0, kappa=
 
 
 def deepfool(model: nn.Module, images: Tensor, truth: Tensor, *, steps=50, overshoot=0.02):
-    """L2; overshoots at every step, from the point it stands on."""
+    """L2; overshoots at every step, from the point it stands on.
+
+    Where black pixels are clipped, a small overshoot comes ever nearer to the boundary and never over it.
+    """
     return torchattacks.DeepFool(model, steps=steps, overshoot=overshoot)(images, truth)
 
 
