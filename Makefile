@@ -36,9 +36,9 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
 
-# torchattacks pins an old requests that nothing here uses
+# torchattacks pins an old requests, adv-lib wants visdom, a plotting server: nothing here uses either
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV) (PyTorch is large: this takes some minutes the first time)"
 	$(PIP) --editable '.[dev]'
-	$(PIP) --no-deps torchattacks==3.5.1
+	$(PIP) --no-deps torchattacks==3.5.1 adv-lib==0.2.8
 	touch $@ $(VENV)/.installed
