@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from medrobust.attacks import ASMA, BIM, DAG, SMIA, CosPGD, SegPGD, Stabilized
-from medrobust.attacks.dag import DAGLoss
-from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, SegPGDLoss
+from medrobust.attacks.dag_loss import DAGLoss
+from medrobust.attacks.dense import AdaptiveStep
+from medrobust.attacks.dense_losses import ASMALoss, CosPGDLoss, SegPGDLoss
 from medrobust.attacks.directions import Situation
 from medrobust.attacks.objectives import Iterate
 from medrobust.attacks.smoothing import GaussianSmoothing
