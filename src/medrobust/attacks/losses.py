@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from medrobust.attacks.objectives import Iterate, OutputObjective
-from medrobust.attacks.positions import Positions, true_logits
+from medrobust.attacks.positions import LEAST, Positions, true_logits
 from medrobust.checks import not_negative
 from medrobust.errors import InputError
 from medrobust.tasks import Task
@@ -137,7 +137,8 @@ class Logit(OutputObjective):
     def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
         """Minus the mean logit, `(B,)`."""
         positions = Positions.of("the logit loss", task, outputs, iterate.truth)
-        return positions.mean(-true_logits(task, outputs, iterate.truth).reshape(positions.at.shape))
+        logits = true_logits(task, outputs, iterate.truth).clamp(LEAST, -LEAST)
+        return positions.mean(-logits.reshape(positions.at.shape))
 
 
 @dataclass(frozen=True)
