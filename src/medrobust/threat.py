@@ -83,7 +83,11 @@ class Threat:
     pixels = True
 
     def rows(self, index: Tensor, count: int) -> Threat:
-        return self if self.mask is None or len(self.mask) != count or self.mask.ndim < 4 else replace(self, mask=self.mask[index])
+        return (
+            self
+            if self.mask is None or len(self.mask) != count or self.mask.ndim < 4
+            else replace(self, mask=self.mask[index])
+        )
 
     def space(self, clean: Tensor, bounds: Bounds):
         return _Shim(self, clean, bounds)
@@ -249,11 +253,27 @@ class _Shim:
     def __init__(self, threat, clean, bounds):
         self.threat, self.clean, self.bounds = threat, clean, bounds
         self.ball = threat.around(clean, bounds)
-    def start(self): return self.clean
-    def random_start(self, generators): return self.threat.random_start(self.clean, generators, self.bounds)
-    def images(self, variables): return variables
-    def project_(self, variables): self.ball.project_(variables)
-    def steepest(self, gradient): return self.threat.steepest(gradient)
-    def allowed(self, gradient): return self.threat.allowed(gradient)
-    def truth(self, truth, variables): return truth
-    def rows(self, index): return _Shim(self.threat.rows(index, len(self.clean)), self.clean[index], self.bounds)
+
+    def start(self):
+        return self.clean
+
+    def random_start(self, generators):
+        return self.threat.random_start(self.clean, generators, self.bounds)
+
+    def images(self, variables):
+        return variables
+
+    def project_(self, variables):
+        self.ball.project_(variables)
+
+    def steepest(self, gradient):
+        return self.threat.steepest(gradient)
+
+    def allowed(self, gradient):
+        return self.threat.allowed(gradient)
+
+    def truth(self, truth, variables):
+        return truth
+
+    def rows(self, index):
+        return _Shim(self.threat.rows(index, len(self.clean)), self.clean[index], self.bounds)

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from medrobust.attacks import ASMA, BIM, DAG, SMIA, CosPGD, SegPGD, Stabilized
-from medrobust.attacks.dag import DAGLoss
-from medrobust.attacks.dense import AdaptiveStep, ASMALoss, CosPGDLoss, SegPGDLoss
 from medrobust.attacks.case import opened
+from medrobust.attacks.dag_loss import DAGLoss
+from medrobust.attacks.dense import AdaptiveStep
+from medrobust.attacks.dense_losses import ASMALoss, CosPGDLoss, SegPGDLoss
 from medrobust.attacks.objectives import Iterate, Terms
-from medrobust.transforms import GaussianSmoothing
 from medrobust.attacks.steps import Situation
 from medrobust.errors import InputError
 from medrobust.tasks import Segmentation, position_mean
 from medrobust.threat import Threat
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 IGNORE = 9

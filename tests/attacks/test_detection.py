@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import medrobust as mr
 from medrobust.attacks import ATTACKS, DetectionGoal, IterativeAttack, Stabilized, make_attack
-from medrobust.attacks.dag import DAGLoss
+from medrobust.attacks.dag_loss import DAGLoss
 from medrobust.attacks.inputs import Diversity
 from medrobust.attacks.objectives import Iterate
 from medrobust.errors import InputError

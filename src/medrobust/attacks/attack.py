@@ -253,4 +253,8 @@ def described(value: object) -> object:
         return {"part": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return value.__name__ if isinstance(value, type) or callable(value) and hasattr(value, "__name__") else type(value).__name__
+    return (
+        value.__name__
+        if isinstance(value, type) or (callable(value) and hasattr(value, "__name__"))
+        else type(value).__name__
+    )

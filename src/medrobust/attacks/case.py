@@ -222,4 +222,3 @@ def nothing(images: Tensor) -> AttackResult:
 def rows_where(chosen: Tensor) -> Tensor:
     """Bool `(B,)` → the places where it is True."""
     return chosen.nonzero().flatten()
-

@@ -1,132 +1,18 @@
-"""Attacks on an answer at every pixel: objectives that weigh the pixels, and the attacks made of them.
-
-Every objective is per position of `Task.log_probs`, so that it serves several classes, one logit and several labels,
-in two or three dimensions, and leaves ignored positions out. The difference of two log-probabilities is that of their
-logits. `Stabilized` wraps each of them; the attacks take SMIA's term by `a2`.
-"""
+"""Attacks on an answer at every pixel, made of the objectives in `dense_losses`; they take SMIA's term by `a2`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from medrobust.attacks.objectives import Iterate, OutputObjective
+from medrobust.attacks.dense_losses import ASMALoss, CosPGDLoss, SegPGDLoss
+from medrobust.attacks.objectives import OutputObjective
 from medrobust.attacks.smia import StabilizedAttack
 from medrobust.attacks.steps import Situation, Walk, largest_to_one
 from medrobust.checks import not_negative, positive
 from medrobust.errors import InputError
-from medrobust.tasks import Task, position_mean
-from medrobust.tasks.task import IGNORED
 from medrobust.threat import per_image
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The answer at every position against the truth (the target), all `(B, *positions)`.
-
-    Attributes:
-        true: log-probability of the true alternative; differentiable.
-        others: the highest log-probability of another one; differentiable.
-        used: bool, where the truth is known.
-    """
-
-    true: Tensor
-    others: Tensor
-    used: Tensor
-
-    @classmethod
-    def of(cls, name: str, task: Task, outputs: Tensor, truth: Tensor) -> Pixels:
-        """Read the outputs.
-
-        Raises:
-            InputError: the task has no answer at every pixel.
-        """
-        if not task.dense:
-            raise InputError(f"{name} needs an answer at every pixel (a segmentation task), got {task.name}")
-        task.check_outputs(outputs, truth)
-        targets = task.targets(outputs, truth)
-        used = targets != IGNORED
-        at = targets.clamp_min(0).unsqueeze(1)
-        log_probs = task.log_probs(outputs)
-        others = log_probs.scatter(1, at, -torch.inf).amax(1)
-        return cls(log_probs.gather(1, at).squeeze(1), others, used)
-
-    @property
-    def right(self) -> Tensor:
-        """Bool: is the true alternative (the target) the one that is answered?"""
-        return self.true.detach() > self.others.detach()
-
-    def left(self, sign: int) -> Tensor:
-        """Bool: where the goal is not reached yet: still right, or (targeted) not yet at the target."""
-        return (self.right if sign > 0 else ~self.right) & self.used
-
-
-class SegPGDLoss(OutputObjective):
-    """Cross-entropy that turns from the right pixels to the wrong ones as the attack goes on.
-
-    Gu, Zhao, Tresp, Torr: SegPGD, ECCV 2022, arXiv 2207.12391, eq. 4 and 5: the pixel mean of (1 − λ)·CE over the
-    pixels answered right and λ·CE over those answered wrong, λ_t = (t − 1)/2T, by the current prediction. Towards a
-    target the two change places: (1 − λ) is for the pixels that have not reached it.
-    """
-
-    def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
-        """The weighted cross-entropy, `(B,)`."""
-        pixels = Pixels.of("SegPGD", task, outputs, iterate.truth)
-        share = iterate.index / (2 * iterate.steps)
-        weight = torch.where(pixels.left(iterate.sign), 1 - share, share)
-        return position_mean(-weight * pixels.true, pixels.used)
-
-
-class CosPGDLoss(OutputObjective):
-    """Cross-entropy weighed, pixel by pixel, with how well the prediction agrees with the truth.
-
-    Agnihotri, Jung, Keuper: CosPGD, ICML 2024, arXiv 2302.02213, eq. 6 and 7: the pixel mean of c·CE with
-    c = cos(softmax f, one-hot y) = p_y/‖p‖, a constant in the gradient. Towards a target the weight is 1 − c.
-    """
-
-    def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
-        """The weighted cross-entropy, `(B,)`."""
-        pixels = Pixels.of("CosPGD", task, outputs, iterate.truth)
-        cosine = (pixels.true.exp() / task.probs(outputs).norm(dim=1)).detach()
-        weight = cosine if iterate.sign > 0 else 1 - cosine
-        return position_mean(-weight * pixels.true, pixels.used)
-
-
-@dataclass(frozen=True)
-class ASMALoss(OutputObjective):
-    """Raise the wanted class where it is not answered yet, and stay near the image.
-
-    Ozbulak, Van Messem, De Neve: Adaptive Segmentation Mask Attack, MICCAI 2019, arXiv 1907.13124, eq. 2 and 3:
-    Σ_c Σ_pixels [Y = c]·[argmax ≠ c]·f_c − ‖x' − x‖², with f the logits; here over the number of pixels. Of a yes/no
-    answer of logit z, f is z and −z.
-
-    Args:
-        distance: weight of the squared distance, in 1/(data units)²; 1 is the paper's, for images in [0, 1].
-    """
-
-    distance: float = 1.0
-
-    def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
-        """What is to fall, `(B,)`: its negative."""
-        pixels = Pixels.of("ASMA", task, outputs, iterate.truth)
-        if iterate.sign > 0:
-            raise InputError("ASMA moves towards a chosen mask: it needs targeted=True")
-        wanted = _logits_of(task, outputs, iterate.truth)
-        raised = position_mean(torch.where(pixels.left(iterate.sign), wanted, 0), pixels.used)
-        squares = (iterate.current - iterate.clean).square().flatten(1).sum(1)
-        return self.distance * squares / pixels.used.flatten(1).sum(1).clamp_min(1) - raised
-
-
-def _logits_of(task: Task, outputs: Tensor, truth: Tensor) -> Tensor:
-    """The logit of the wanted alternative, `(B, *positions)`."""
-    targets = task.targets(outputs, truth).clamp_min(0)
-    if outputs.shape == targets.shape:  # several labels
-        return torch.where(targets == 1, outputs, -outputs)
-    if outputs.shape[1] == 1:
-        return torch.where(targets == 1, outputs.squeeze(1), -outputs.squeeze(1))
-    return outputs.gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +51,8 @@ class AdaptiveStep:
 
     def __call__(self, gradient: Tensor, at: Situation) -> Tensor:
         """β · IoU + τ along the gradient."""
-        seen = at.case.victim.task.image_metrics(at.terms.outputs, at.iterate.truth)["iou"]
-        overlap = seen[: len(gradient)].to(gradient)
+        overlap = at.case.victim.task.image_metrics(at.terms.outputs, at.iterate.truth)["iou"]
+        overlap = overlap[: len(gradient)].to(gradient)  # of the first copy, where there are several
         return largest_to_one(gradient, at) * per_image(self.beta * overlap + self.tau, gradient)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.per_image import PerImage
-from medrobust.transforms import GaussianSmoothing
 from medrobust.checks import at_least, not_negative, positive
 from medrobust.errors import InputError
 from medrobust.threat import TINY, per_image
+from medrobust.transforms import GaussianSmoothing
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,9 @@ class _Variance(PerImage):
         self.eps = torch.as_tensor(case.threat.eps).to(case.clean).expand(len(case)).clone()
         shape = (part.neighbours, *case.space.start().shape[1:])
         # drawn once and turned at every step: drawing anew would cost as much as a small model
-        self.noise = torch.stack([2 * torch.rand(shape, generator=g) - 1 for g in case.generators(purpose)]).to(case.clean)
+        self.noise = torch.stack([2 * torch.rand(shape, generator=g) - 1 for g in case.generators(purpose)]).to(
+            case.clean
+        )
         self.variance: Tensor | None = None
         self.step = 0
 

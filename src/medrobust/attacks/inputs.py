@@ -72,9 +72,7 @@ class Diversity:
         """A draw for every image and step."""
         return _Diverse(self, case.generators(purpose))
 
-    def draw(
-        self, frame: tuple[int, ...], generator: torch.Generator
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def draw(self, frame: tuple[int, ...], generator: torch.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The new size and the place of the first pixel, along each axis."""
         chance, share, *places = torch.rand(2 + len(frame), generator=generator, dtype=torch.float64).tolist()
         if chance >= self.probability:
@@ -171,7 +169,9 @@ class LookAhead(_Stateless):
         _needs_pixels("look-ahead", case)
         if iterate.velocity is None or self.decay == 0:
             return iterate
-        step = iterate.step_size if isinstance(iterate.step_size, float) else per_image(iterate.step_size, iterate.current)
+        step = (
+            iterate.step_size if isinstance(iterate.step_size, float) else per_image(iterate.step_size, iterate.current)
+        )
         return replace(iterate, current=iterate.current + self.decay * step * iterate.velocity, plain=False)
 
 

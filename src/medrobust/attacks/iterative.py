@@ -13,14 +13,15 @@ from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import Plan, run_plan
+from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Objective, TaskLoss
-from medrobust.attacks.parts import make_gradients, make_inputs, make_loss, make_step
+from medrobust.attacks.parts import make_gradients, make_inputs, make_step
 from medrobust.attacks.per_image import exchanged
-from medrobust.transforms import GaussianSmoothing
 from medrobust.attacks.sources import Backpropagation, GradientSource
 from medrobust.attacks.steps import Length, StepRule, Walk
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.errors import InputError
+from medrobust.transforms import GaussianSmoothing
 
 Keep = Literal["last", "best"]
 

@@ -17,11 +17,11 @@ from medrobust.attacks.gradients import GradientPart, Point
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.per_image import PerImage, exchanged, joined, rows_of, tiled
-from medrobust.transforms import GaussianSmoothing
 from medrobust.attacks.sources import GradientSource
 from medrobust.attacks.steps import Length, Move, Situation, StepRule
 from medrobust.attacks.trajectory import TrajectoryRecorder
 from medrobust.threat import per_image
+from medrobust.transforms import GaussianSmoothing
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,9 @@ class Evaluation:
         """The terms at variables `(copies · n, …)`, and what the model was shown; n rows are those of the climb."""
         climb, copies = self._climb, copies * self._copies
         case, count = climb.case, len(climb.case)
-        space = case.space if copies == 1 else case.space.rows(torch.arange(count, device=variables.device).repeat(copies))
+        space = (
+            case.space if copies == 1 else case.space.rows(torch.arange(count, device=variables.device).repeat(copies))
+        )
 
         def whole(value: Tensor | None) -> Tensor | None:
             return tiled(value, copies, count)

@@ -14,7 +14,6 @@ from medrobust.attacks.gradients import (
     VarianceTuning,
 )
 from medrobust.attacks.inputs import Diversity, Expectation, InputPart, LookAhead, Mixing, Scales
-from medrobust.attacks.objectives import Objective
 from medrobust.attacks.steps import Adam, StepRule, Walk
 from medrobust.errors import InputError, unknown
 
@@ -33,10 +32,6 @@ GRADIENTS: dict[str, Callable[..., GradientPart]] = {
     "vt": VarianceTuning,
 }
 STEPS: dict[str, Callable[..., StepRule]] = {"walk": Walk, "adam": Adam}
-
-
-def make_loss(written: object) -> Objective:
-    return written
 
 
 def make_inputs(written: object) -> tuple[InputPart, ...]:

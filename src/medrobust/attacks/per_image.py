@@ -1,7 +1,7 @@
 """What belongs to the images of a batch, one row each: some of the rows, several parts put together, or either of two.
 
-Understood are tensors `(B, …)`, a detector's outputs, lists of B things, None, and data classes of these; a data class
-may name another axis than the first as its `image_axis`.
+Understood are tensors `(B, …)`, a detector's outputs, lists of B things, and data classes of these; a data class may name
+another axis than the first as its `image_axis`. Anything else is of no image, and left as it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def tiled(value: Value, copies: int, count: int) -> Value:
 def joined(values: Sequence[Value], places: Sequence[Tensor]) -> Value:
     """The rows of several values in one: row i of `values[k]` is the whole's row `places[k][i]`."""
     back = torch.cat(list(places)).argsort()
-    return _several(list(values), lambda parts, axis: torch.cat(parts, axis).index_select(axis, back.to(parts[0].device)), back)
+    return _several(
+        list(values), lambda parts, axis: torch.cat(parts, axis).index_select(axis, back.to(parts[0].device)), back
+    )
 
 
 def exchanged(kept: Value, new: Value, rows: Tensor) -> Value:
@@ -68,14 +70,14 @@ class PerImage:
 
 
 def _one(value: Any, function: Any, index: Tensor, axis: int) -> Any:
-    if value is None:
-        return None
     if isinstance(value, Tensor):
         return function(value, axis)
     if isinstance(value, DetectorOutputs):
         return changed(value, lambda tensor: function(tensor, 0))
     if isinstance(value, list | tuple):
         return type(value)(value[place] for place in index.tolist())
+    if not is_dataclass(value):
+        return value
     axis = getattr(value, "image_axis", 0)
     return replace(value, **{f.name: _one(getattr(value, f.name), function, index, axis) for f in fields(value)})
 
@@ -95,5 +97,7 @@ def _several(values: list[Any], function: Any, order: Tensor, axis: int = 0) -> 
         return type(first)(together[place] for place in order.tolist())
     assert is_dataclass(first)
     axis = getattr(first, "image_axis", 0)
-    made = {f.name: _several([getattr(value, f.name) for value in values], function, order, axis) for f in fields(first)}
+    made = {
+        f.name: _several([getattr(value, f.name) for value in values], function, order, axis) for f in fields(first)
+    }
     return replace(first, **made)  # type: ignore[type-var]

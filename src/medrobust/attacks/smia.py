@@ -40,7 +40,9 @@ class StabilizedAttack(IterativeAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.loss, OutputObjective | None):
-            raise InputError(f"loss: SMIA's term goes around a loss of the outputs, not around {type(self.loss).__name__}")
+            raise InputError(
+                f"loss: SMIA's term goes around a loss of the outputs, not around {type(self.loss).__name__}"
+            )
         self.objective()  # checks the options, and warns: once, here
 
     def inner(self) -> OutputObjective:

@@ -57,7 +57,9 @@ class Backpropagation:
         leaf = variables.detach().requires_grad_()
         terms, iterate = evaluate(leaf)
         if not terms.total.requires_grad:
-            raise InputError("the model's outputs do not depend on its input by a differentiable path: no gradient attack")
+            raise InputError(
+                "the model's outputs do not depend on its input by a differentiable path: no gradient attack"
+            )
         share = len(leaf) / len(terms.total)  # the mean over an image's copies
         (gradient,) = torch.autograd.grad(terms.total.sum(), leaf, allow_unused=True)
         if gradient is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medrobust.attacks.objectives import Iterate, OutputObjective, TaskLoss, Terms
 from medrobust.checks import boolean, not_negative, one_of
-from medrobust.errors import MedrobustWarning
+from medrobust.errors import InputError, MedrobustWarning
 from medrobust.tasks import Divergence, detached, halves
 from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
@@ -29,7 +29,7 @@ class Stabilized:
     """J(x') = a1 · inner(x') − a2 · D( f(x') ; f(S(x')) ), per sample, around any objective of the outputs.
 
     Args:
-        inner: the deviation term.
+        inner: the deviation term; may be given by position, `Stabilized(CosPGDLoss(), a2=0.5)`.
         a1, a2: weights of deviation and stabilization. With `a2=0` no second branch is computed.
         smoothing: the S, a Gaussian.
         smooth: S acts on the image x' ("input"), or on its change x' − x alone ("perturbation").
@@ -45,13 +45,13 @@ class Stabilized:
             iterate moved by its *smoothed step*. `smooth`, `divergence` and `through_target` do not apply.
 
     Raises:
-        InputError: an option has no such value.
+        InputError: an option has no such value, or `inner` is no objective of the outputs alone.
 
     Warns:
         MedrobustWarning: the target is constant and a2 ≥ a1: while the model is right and sure, the terms cancel.
     """
 
-    inner: OutputObjective = field(default_factory=TaskLoss)
+    inner: OutputObjective = field(default_factory=TaskLoss, kw_only=False)
     a1: float = 1.0
     a2: float = 1.0
     smoothing: GaussianSmoothing = field(default_factory=GaussianSmoothing)
@@ -62,6 +62,8 @@ class Stabilized:
     stabilize: Stabilize = "always"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.inner, OutputObjective):
+            raise InputError(f"inner must be an OutputObjective, got {self.inner!r}")
         not_negative("a1", self.a1)
         not_negative("a2", self.a2)
         one_of("smooth", self.smooth, get_args(Smooth))

@@ -186,7 +186,7 @@ class _Adam(PerImage):
 
 
 def stepped(variables: Tensor, direction: Tensor, length: Length, out: Tensor | None = None) -> Tensor:
-    """variables + length · direction, before projection."""
+    """Variables + length · direction, before projection."""
     if isinstance(length, Tensor):
         return torch.add(variables, direction * per_image(length, direction), out=out)
     return torch.add(variables, direction, alpha=length, out=out)
