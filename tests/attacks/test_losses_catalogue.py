@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from medrobust.attacks.smoothing import GaussianSmoothing
+from medrobust.transforms import GaussianSmoothing
 from torch import nn
 
 from medrobust.attacks import BIM, Stabilized, TaskLoss
