@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medrobust.attacks.objectives import Iterate
 from medrobust.tasks import Task
-from medrobust.threat import TINY, Threat, per_image
+from medrobust.threat import TINY, Space, Threat, per_image
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Situation:
     """What a rule may look at: what the model was shown, and what it answers there."""
 
     threat: Threat
+    space: Space
     task: Task
     iterate: Iterate
     outputs: Tensor
@@ -28,11 +29,11 @@ Direction = Callable[[Tensor, Situation], Tensor]
 
 def steepest(gradient: Tensor, at: Situation) -> Tensor:
     """The way of the norm: the sign of the gradient (L∞), the gradient at unit length (L2)."""
-    return at.threat.steepest(gradient)
+    return at.space.steepest(gradient)
 
 
 def largest_to_one(gradient: Tensor, at: Situation) -> Tensor:
     """The gradient itself, at a largest change of 1 (DAG, arXiv 1703.08603, eq. 5); at unit length in L2."""
     if at.threat.norm != "linf":
-        return at.threat.steepest(gradient)
+        return at.space.steepest(gradient)
     return gradient / per_image(gradient.flatten(1).abs().amax(1).clamp_min(TINY), gradient)

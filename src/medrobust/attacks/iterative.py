@@ -93,7 +93,7 @@ class IterativeAttack(BatchAttack):
         """Run the loop, as configured."""
         plan = Plan(
             steps=self.steps,
-            step_size=self.default_step_size(threat.eps) if self.step_size is None else self.step_size,
+            step_size=self.default_step_size(threat.budget()) if self.step_size is None else self.step_size,
             objective=self.objective(),
             inputs=self.input_part(),
             gradients=self.gradient_parts(),

@@ -21,7 +21,7 @@ from medrobust.attacks.smoothing import GaussianSmoothing
 from medrobust.attacks.trajectory import Trajectory, TrajectoryRecorder
 from medrobust.errors import InputError
 from medrobust.tasks import Placement, picked
-from medrobust.threat import Ball, Threat, per_image, sample_generators, towards
+from medrobust.threat import Space, Threat, per_image, sample_generators, towards
 from medrobust.victim import HALF, Victim, check_finite
 
 
@@ -94,7 +94,7 @@ class _Job:
     clean: Tensor
     truth: Tensor
     threat: Threat
-    ball: Ball
+    space: Space
     noise: Tensor
     dtype: torch.dtype
 
@@ -129,10 +129,10 @@ def run_plan(
         if not len(images):
             return _nothing(clean.to(images.dtype))
         threat = threat.for_truth(truth, clean, victim.task.classes)
-        ball, noise = threat.around(clean, victim.bounds), _directions(clean, seed, ids)
+        space, noise = threat.space(clean, victim.bounds), _directions(clean, seed, ids)
         with victim.evaluating():
             objective = plan.objective.begin(victim, clean, truth)
-            job = _Job(plan, objective, victim, clean, truth, threat, ball, noise, images.dtype)
+            job = _Job(plan, objective, victim, clean, truth, threat, space, noise, images.dtype)
             kept, stuck = _all_restarts(job, seed, ids)
     adversarial = torch.empty_like(images).copy_(kept.image)  # in the layout of the caller's images
     check_finite(kept.outputs, ids, "attacked")
@@ -156,7 +156,7 @@ def _all_restarts(job: _Job, seed: int, ids: Sequence[object]) -> tuple[_Candida
         start = job.clean
         if job.plan.random_start or restart:
             generators = sample_generators(seed, ids, f"start {restart}")
-            start = job.threat.random_start(job.clean, generators, job.victim.bounds)
+            start = job.space.random_start(generators)
         place = None
         if job.plan.inputs is not None:
             place = job.plan.inputs.begin(sample_generators(seed, ids, f"inputs {restart}"))
@@ -170,7 +170,7 @@ def _climb(
     job: _Job, start: Tensor, place: Callable[[Tensor], Placement] | None, stuck: Tensor
 ) -> Iterator[_Candidate]:
     """Run the loop once; gives the last iterate and, when the plan keeps the best, the best before it."""
-    plan, victim, threat = job.plan, job.victim, job.threat
+    plan, victim, space = job.plan, job.victim, job.space
     parts = [part.begin() for part in plan.gradients]
     recorder = TrajectoryRecorder(victim, job.truth, job.clean, plan.watch) if plan.watch else None
     best = _BestIterate(job) if plan.keep_best else None
@@ -189,18 +189,18 @@ def _climb(
             best.see(current, seen)
         if recorder is not None:
             recorder.record(current, seen, direction)
-        gradient = threat.allowed(_gradient(terms.total, current))
+        gradient = space.allowed(_gradient(terms.total, current))
         with torch.no_grad():
-            gradient, lost = _revive(gradient, threat.allowed(_pattern(job.noise, index, current)), scratch)
+            gradient, lost = _revive(gradient, space.allowed(_pattern(job.noise, index, current)), scratch)
             stuck += lost if terms.left is None else lost & terms.left
             for part in parts:
                 gradient = part(gradient)
-            direction = plan.direction(gradient, Situation(threat, victim.task, shown, terms.outputs))
+            direction = plan.direction(gradient, Situation(job.threat, space, victim.task, shown, terms.outputs))
             if terms.left is not None:
                 direction = torch.where(per_image(terms.left, direction), direction, 0)
             # the iterate before last is nobody's any more
             moved = torch.add(current, direction, alpha=plan.step_size, out=iterates[index % 2])
-            job.ball.project_(moved)
+            job.space.project_(moved)
         iterate = replace(iterate, current=moved, previous=current.detach(), direction=direction)
         del terms, shown, seen, gradient
     if recorder is not None:

@@ -101,9 +101,10 @@ class BatchAttack(ABC):
         if not isinstance(images, list | tuple):
             return self.attack_batch(victim, cast("Tensor", images), cast("Tensor", truth), threat, seed, ids)
 
-        def attack(images: Tensor, truth: Tensor, ids: Sequence[object]) -> AttackResult:
-            return self.attack_batch(victim, images, truth, threat, seed, ids)
+        def attack(images: Tensor, truth: Tensor, ids: Sequence[object], places: Tensor) -> AttackResult:
+            return self.attack_batch(victim, images, truth, threat.rows(places, count), seed, ids)
 
+        count = len(images)
         return by_size(attack, images, truth, ids)
 
 
@@ -116,7 +117,8 @@ def by_size(
     """Attack images `(C, *spatial)` of any sizes, those of one size (and truth of one size) together.
 
     Args:
-        attack: `attack(images, truth, ids=ids)` attacks images `(B, C, *spatial)` of a truth `(B, …)`.
+        attack: `attack(images, truth, ids=ids, places=places)` attacks images `(B, C, *spatial)` of a truth `(B, …)`,
+            which are at these places of the list.
         images: the images.
         truth: of each image; boxes `(n, 5)` may differ in number.
         ids: of each image; its place when not given.
@@ -137,7 +139,7 @@ def by_size(
         truths = [truth[place] for place in members]
         batch = torch.stack([images[place] for place in members])
         together = pad_boxes(truths) if boxes else torch.stack(truths)
-        result = attack(batch, together, ids=[ids[place] for place in members])
+        result = attack(batch, together, ids=[ids[place] for place in members], places=torch.tensor(members))
         groups.append((members, result))
     return _gathered(groups)
 
