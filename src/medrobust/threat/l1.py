@@ -45,11 +45,11 @@ class L1Ball(PixelSpace):
         clean = self.clean.double()
         delta = self.allowed(variables.double() - clean)
         room = torch.where(delta > 0, self.bounds[1] - clean, clean - self.bounds[0]).clamp_min(0)
-        radius = self.radius.double()
-        size = delta.abs()
-        shrink = per_image(_shrinkage(size.flatten(1), room.flatten(1), radius), size)
-        size = torch.minimum((size - shrink).clamp_min(0), room)
-        size = torch.where(per_image(radius > 0, size), size, 0)
+        radius, size = self.radius.double(), delta.abs()
+        shrink = _shrinkage(size.flatten(1), room.flatten(1), radius, variables.dtype)
+        size = torch.minimum((size - per_image(shrink, size)).clamp_min(0), room)
+        # what rounding has left over
+        size *= per_image(radius / torch.maximum(size.flatten(1).sum(1), radius.clamp_min(TINY)), size)
         variables.copy_(towards(self.clean, clean + delta.sign() * size, variables.dtype))
 
     def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
@@ -73,19 +73,21 @@ class L1Ball(PixelSpace):
         return gradient.sign() * step.view_as(gradient).to(gradient)
 
 
-def _shrinkage(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+def _shrinkage(size: Tensor, room: Tensor, radius: Tensor, dtype: torch.dtype) -> Tensor:
     """The least λ ≥ 0, `(B,)`, with Σ min(max(size − λ, 0), room) ≤ radius; all in float64, `(B, N)` and `(B,)`.
 
-    That sum falls with λ along straight lines: an entry begins to shrink at λ = size − room and is gone at λ = size.
+    Bisection in `dtype`, then one Newton step in float64, exact where no entry begins or ends to shrink on the way. It
+    costs a fraction of sorting the sizes.
     """
-    begin = (size - room).clamp_min(0)
-    corners, order = torch.cat([begin, size], 1).sort(dim=1)
-    slopes = torch.where(order < size.shape[1], -1.0, 1.0).double().cumsum(1)
-    falls = slopes[:, :-1] * corners.diff(dim=1)
-    total = torch.minimum(size, room).sum(1, keepdim=True)
-    at_corner = torch.cat([total, total + falls.cumsum(1)], 1)
-    beyond = (at_corner > radius.unsqueeze(1)).sum(1, keepdim=True)
-    last = (beyond - 1).clamp_min(0)
-    excess = at_corner.gather(1, last) - radius.unsqueeze(1)
-    found = corners.gather(1, last) + excess / -slopes.gather(1, last).clamp_max(-1)
-    return torch.where(beyond > 0, found, 0).squeeze(1)
+    coarse, most, none, left = size.to(dtype), room.to(dtype), size.new_zeros(1, dtype=dtype), None
+    low, high = torch.zeros_like(radius), size.amax(1)
+    for _ in range(1 - round(math.log2(torch.finfo(dtype).eps))):
+        middle = (low + high) / 2
+        left = torch.sub(coarse, middle.to(dtype).unsqueeze(1), out=left)
+        fits = torch.clamp(left, none, most, out=left).sum(1) <= radius
+        low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
+    left = size - low.unsqueeze(1)
+    shrinking = ((left > 0) & (left < room)).sum(1)
+    excess = torch.clamp(left, room.new_zeros(1), room).sum(1) - radius
+    inside = torch.minimum(size, room).sum(1) <= radius
+    return torch.where(inside, 0, low + excess / shrinking.clamp_min(1))
