@@ -90,4 +90,4 @@ def _shrinkage(size: Tensor, room: Tensor, radius: Tensor, dtype: torch.dtype) -
     shrinking = ((left > 0) & (left < room)).sum(1)
     excess = torch.clamp(left, room.new_zeros(1), room).sum(1) - radius
     inside = torch.minimum(size, room).sum(1) <= radius
-    return torch.where(inside, 0, low + excess / shrinking.clamp_min(1))
+    return torch.where(inside, 0, torch.minimum(low + excess / shrinking.clamp_min(1), high))
