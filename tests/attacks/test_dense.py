@@ -204,11 +204,15 @@ def test_an_ignored_pixel_is_not_left_to_dag():
 def test_asma_steps_grow_with_the_overlap():
     task, gradient = Segmentation(2), torch.tensor([[[[2.0, -4.0]]]])
     iterate = at(torch.tensor([[[1, 1]]]), -1)
-    threat = Threat(eps=0.1)
+    threat, space = Threat(eps=0.1), Threat(eps=0.1).space(gradient, (0.0, 1.0))
     none, half = torch.tensor([[[[5.0, 5.0]], [[0.0, 0.0]]]]), torch.tensor([[[[5.0, 0.0]], [[0.0, 5.0]]]])
     step = AdaptiveStep(beta=1.0, tau=0.1)
-    assert step(gradient, Situation(threat, task, iterate, none)).flatten().tolist() == pytest.approx([0.05, -0.1])
-    assert step(gradient, Situation(threat, task, iterate, half)).flatten().tolist() == pytest.approx([0.3, -0.6])
+    assert step(gradient, Situation(threat, space, task, iterate, none)).flatten().tolist() == pytest.approx(
+        [0.05, -0.1]
+    )
+    assert step(gradient, Situation(threat, space, task, iterate, half)).flatten().tolist() == pytest.approx(
+        [0.3, -0.6]
+    )
 
 
 def test_asma_reaches_a_mask():

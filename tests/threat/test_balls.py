@@ -245,8 +245,8 @@ def test_what_is_per_image_is_taken_along():
 @pytest.mark.parametrize(
     ("eps", "message"),
     [
-        (torch.tensor(0.1), "a number or one an image"),
-        (torch.ones(2, 1), "a number or one an image"),
+        (torch.tensor(0.1), r"finite number or \(B,\), one an image"),
+        (torch.ones(2, 1), r"finite number or \(B,\), one an image"),
         (torch.tensor([0.1, -0.1]), "every eps must be a finite number"),
         (torch.tensor([0.1, torch.nan]), "every eps must be a finite number"),
     ],

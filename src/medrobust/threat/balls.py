@@ -64,11 +64,11 @@ class PixelSpace(ABC):
         free = None if self.free is None else self.free[index]
         return replace(self, clean=self.clean[index], radius=self.radius[index], free=free)
 
-    def free_values(self) -> Tensor | int:
-        """How many values of each image may change, at least 1."""
+    def free_values(self) -> Tensor:
+        """How many values of each image may change, `(B,)`, at least 1."""
         if self.free is None:
-            return max(1, self.clean[0].numel())
-        return self.free.flatten(1).sum(1).clamp_min(1)
+            return torch.full_like(self.radius, max(1, self.clean[0].numel()))
+        return self.free.flatten(1).sum(1).clamp_min(1).to(self.radius)
 
 
 class LInfBall(PixelSpace):

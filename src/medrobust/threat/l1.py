@@ -66,8 +66,7 @@ class L1Ball(PixelSpace):
             gradient = torch.where(stuck, 0, gradient)
         size = gradient.flatten(1).abs()
         largest = size.topk(math.ceil(TOP_SHARE * size.shape[1]), dim=1).values
-        count = torch.as_tensor(self.free_values(), device=size.device).expand(len(size))
-        last = (count * TOP_SHARE).ceil().long().clamp_max(largest.shape[1]) - 1
+        last = (self.free_values() * TOP_SHARE).ceil().long().clamp_max(largest.shape[1]) - 1
         chosen = (size >= largest.gather(1, last.unsqueeze(1))) & (size > 0)
         step = chosen / chosen.sum(1, keepdim=True).clamp_min(1)
         return gradient.sign() * step.view_as(gradient).to(gradient)

@@ -161,7 +161,9 @@ class Threat:
         """Raise `InputError` unless what every threat has is valid."""
         if isinstance(self.eps, Tensor):
             if self.eps.ndim != 1 or self.eps.dtype == torch.bool or self.eps.is_complex():
-                raise InputError(f"eps must be a number or one an image, (B,), got shape {tuple(self.eps.shape)}")
+                raise InputError(
+                    f"eps must be a finite number or (B,), one an image, got shape {tuple(self.eps.shape)}"
+                )
             least, valid = self.eps[self.eps > 0], torch.isfinite(self.eps) & (self.eps >= 0)
             if not bool(valid.all()):
                 raise InputError("every eps must be a finite number, at least 0")
