@@ -134,7 +134,7 @@ def test_for_a_target_it_is_that_of_the_truth():
             ),
             "needs masks or boxes",
         ),
-        (lambda: mr.Threat(0.1, region=mr.Region((1,))).project(IMAGES, IMAGES, (0, 1)), "call threat.for_truth first"),
+        (lambda: mr.Threat(0.1, region=mr.Region((1,))).space(IMAGES, (0, 1)), "call threat.for_truth first"),
     ],
 )
 def test_what_does_not_fit_is_told(make, message):

@@ -203,7 +203,7 @@ def _describe(
         task=info.task,
         victim=victim.describe(),
         attacks={label: attack.describe() for label, attack in campaign.attacks.items()},
-        threats=[_describe_threat(threat, info.unit) for threat in campaign.threats],
+        threats=[threat.describe(info.unit) for threat in campaign.threats],
         success_dice=task.success_dice if isinstance(task, Segmentation) else None,
         skipped=measured.skipped,
     )
@@ -224,17 +224,6 @@ def _describe_check(part: PartInfo, check: Aftercheck) -> PartInfo:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         victim=check.victim.describe(),
     )
-
-
-def _describe_threat(threat: Threat, unit: str) -> dict[str, object]:
-    return {
-        "norm": threat.norm,
-        "eps": threat.eps,
-        "unit": unit,
-        "masked": threat.mask is not None,
-        "quantum": threat.quantum,
-        "region": None if threat.region is None else threat.region.describe(),
-    }
 
 
 def installed_versions() -> dict[str, str]:

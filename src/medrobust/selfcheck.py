@@ -57,17 +57,15 @@ def _self_check() -> Iterator[Finding]:
         images = torch.rand(8, 1, 24, 24)
     victim = Victim(model, Classification(3))
     truth = victim(images).argmax(1)
-    threat = Threat(eps=8 / 255)
+    eps = 8 / 255
+    threat = Threat(eps)
     clean_loss = victim.task.loss(victim(images), truth)
     for name, attack in {"PGD": PGD(), "SMIA": SMIA()}.items():
         result = attack(victim, images, truth, threat)
         largest = float(result.delta.abs().max())
-        inside = (
-            largest <= threat.eps + 1e-6
-            and 0 <= float(result.adversarial.min()) <= float(result.adversarial.max()) <= 1
-        )
+        inside = largest <= eps + 1e-6 and 0 <= float(result.adversarial.min()) <= float(result.adversarial.max()) <= 1
         rose = float((result.loss - clean_loss).mean())
-        yield Finding(f"{name} stays in the ball", inside, f"largest change {largest:.6f}, eps {threat.eps:.6f}")
+        yield Finding(f"{name} stays in the ball", inside, f"largest change {largest:.6f}, eps {eps:.6f}")
         yield Finding(f"{name} raises the loss", rose > 0, f"by {rose:.4f} on average")
     without = SMIA(a2=0, step_size=0.005)(victim, images, truth, threat).adversarial
     bim = BIM(step_size=0.005)(victim, images, truth, threat).adversarial

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from medrobust.transforms import GaussianSmoothing
 from torch import nn
 
 from medrobust.attacks import BIM, Stabilized, TaskLoss
@@ -17,6 +16,7 @@ from medrobust.attacks.objectives import Iterate
 from medrobust.errors import InputError
 from medrobust.tasks import Classification
 from medrobust.threat import Threat
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 

@@ -52,7 +52,7 @@ def test_every_row_is_what_the_attack_stopped_there_shows(case, name):
     if attack.random_start:
         from medrobust.threat import sample_generators
 
-        start = THREAT.random_start(images, sample_generators(0, range(len(images)), "start 0"), victim.bounds)
+        start = THREAT.space(images, victim.bounds).random_start(sample_generators(0, range(len(images)), "start 0"))
     stopped = [replace(attack, steps=t, trace=False)(victim, images, truth, THREAT) for t in range(1, STEPS + 1)]
     iterates = [start, *(result.adversarial for result in stopped)]
     with torch.no_grad():

@@ -76,7 +76,9 @@ class BatchAttack(ABC):
 
     def describe(self) -> dict[str, object]:
         """Name and options, for records and reports."""
-        options = {f.name: described(getattr(self, f.name)) for f in fields(self)} if is_dataclass(self) else {}
+        options: dict[str, object] = (
+            {f.name: described(getattr(self, f.name)) for f in fields(self)} if is_dataclass(self) else {}
+        )
         return {"attack": type(self).__name__, **options}
 
     @overload
@@ -149,8 +151,10 @@ class BatchAttack(ABC):
             if several:
                 raise InputError("images of different sizes are attacked at one budget at a time")
 
-            def attack(images: Tensor, truth: Tensor, ids: Sequence[object]) -> AttackResult:
-                return self._in_memory(victim, images, truth, threats, seed, ids)[0]
+            count, (one,) = len(images), threats
+
+            def attack(images: Tensor, truth: Tensor, ids: Sequence[object], places: Tensor) -> AttackResult:
+                return self._in_memory(victim, images, truth, [one.rows(places, count)], seed, ids)[0]
 
             return by_size(attack, images, truth, ids)
         results = self._in_memory(victim, cast("Tensor", images), cast("Tensor", truth), threats, seed, ids)
@@ -225,8 +229,8 @@ class SearchAttack(BatchAttack):
         """As `attack_batch`, at every budget."""
         if self.needs == "gradients" and not victim.differentiable:
             raise InputError(
-                f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, or "
-                "attack another model (a surrogate) and show its images to this one"
+                f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
+                "or attack another model (a surrogate) and show its images to this one"
             )
         for threat in threats[1:]:
             threat.check(images, victim.bounds)
@@ -253,8 +257,4 @@ def described(value: object) -> object:
         return {"part": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return (
-        value.__name__
-        if isinstance(value, type) or (callable(value) and hasattr(value, "__name__"))
-        else type(value).__name__
-    )
+    return getattr(value, "__name__", type(value).__name__)

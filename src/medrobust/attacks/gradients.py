@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.case import Case
-from medrobust.attacks.per_image import PerImage
+from medrobust.attacks.per_image import PerImage, State
 from medrobust.checks import at_least, not_negative, positive
 from medrobust.errors import InputError
 from medrobust.threat import TINY, per_image
@@ -35,15 +35,11 @@ class Point:
     gradient_at: Callable[[Tensor], Tensor]
 
 
-class GradientStage(Protocol):
+class GradientStage(State, Protocol):
     """A part at work in one run of the loop."""
 
     def __call__(self, gradient: Tensor, at: Point) -> Tensor:
         """The gradient `(B, …)` to go on with, per image."""
-        ...
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all images but these."""
         ...
 
 
@@ -122,8 +118,8 @@ class Normalisation(_Filter):
 class TranslationInvariance(_Filter):
     """The gradient smoothed by a Gaussian, TI (Dong et al., arXiv 1904.02884, eq. 8): W ∗ ∇, channel by channel.
 
-    As good as the mean gradient over the image moved by a few pixels. W spans ±3σ, of any number of axes; outside of the
-    image the gradient is zero. An axis shorter than the kernel is smoothed by what of the kernel fits onto it.
+    As good as the mean gradient over the image moved by a few pixels. W spans ±3σ, of any number of axes; outside of
+    the image the gradient is zero. An axis shorter than the kernel is smoothed by what of the kernel fits onto it.
 
     Args:
         kernel_size: odd number of taps along each axis.
@@ -169,7 +165,8 @@ class LowFrequency(_Filter):
             frequencies = torch.fft.fftfreq(gradient.shape[axis], device=gradient.device).abs()
             kept = (frequencies <= self.share / 2).reshape(-1, *[1] * (gradient.ndim - 1 - axis))
             spectrum = torch.where(kept, spectrum, 0)
-        return torch.fft.ifftn(spectrum, dim=axes).real
+        low: Tensor = torch.fft.ifftn(spectrum, dim=axes).real
+        return low
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.objectives import PER_ROW, Iterate
-from medrobust.attacks.per_image import PerImage
+from medrobust.attacks.per_image import PerImage, State
 from medrobust.checks import at_least, not_negative
 from medrobust.errors import InputError
 from medrobust.tasks import Placement
@@ -25,15 +25,11 @@ from medrobust.threat import per_image
 from medrobust.transforms import Transform, make_transform
 
 
-class InputStage(Protocol):
+class InputStage(State, Protocol):
     """A part at work in one run of the loop."""
 
     def __call__(self, iterate: Iterate, case: Case) -> Iterate:
         """The iterate as the model is to see it."""
-        ...
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all images but these."""
         ...
 
 
@@ -50,9 +46,9 @@ class Diversity:
     """Input diversity, DI (Xie et al., arXiv 1803.06978, section 3.2).
 
     With a probability each image is made smaller by a random factor from 1/rate to 1 and put at a random place into its
-    own frame, filled up with the lowest value; masks and boxes go along. The paper enlarges image and frame instead (299
-    to 330 pixels, a rate of 1.1) and shows the model the larger frame; here the frame keeps its size, which models of
-    fixed input size need.
+    own frame, filled up with the lowest value; masks and boxes go along. The paper enlarges image and frame instead
+    (299 to 330 pixels, a rate of 1.1) and shows the model the larger frame; here the frame keeps its size, which models
+    of fixed input size need.
 
     Args:
         probability: that an image is treated at a step.
@@ -147,9 +143,9 @@ class Scales(_Stateless):
 
 @dataclass(frozen=True)
 class LookAhead(_Stateless):
-    """Nesterov's look-ahead, NI (Lin et al., arXiv 1908.06281, eq. 6): the gradient at x + decay · step_size · velocity.
+    """Nesterov's look-ahead, NI (Lin et al., arXiv 1908.06281, eq. 6): the gradient at x + decay · length · velocity.
 
-    The velocity is the accumulated gradient: without momentum it is the last gradient alone.
+    The length is that of a step; the velocity is the accumulated gradient, without momentum the last gradient alone.
 
     Args:
         decay: the μ of the momentum.
@@ -169,9 +165,8 @@ class LookAhead(_Stateless):
         _needs_pixels("look-ahead", case)
         if iterate.velocity is None or self.decay == 0:
             return iterate
-        step = (
-            iterate.step_size if isinstance(iterate.step_size, float) else per_image(iterate.step_size, iterate.current)
-        )
+        length = iterate.step_size
+        step = per_image(length, iterate.current) if isinstance(length, Tensor) else length
         return replace(iterate, current=iterate.current + self.decay * step * iterate.velocity, plain=False)
 
 
@@ -180,7 +175,8 @@ class Mixing(_Stateless):
     """Copies mixed with other images, Admix (Wang et al., arXiv 2102.00436, eq. 8): x + share · (x_other − lo).
 
     The paper takes the others from the batch; here they come from a pool, drawn by each image's own generator, so that
-    an image's attack does not depend on its neighbours. The paper mixes each of them at `Scales` besides: put that after.
+    an image's attack does not depend on its neighbours. The paper shows each of them at `Scales` besides: put that
+    after.
 
     Args:
         pool: `(N, C, *spatial)` of the images' size, of other classes, in data units; where there is none, each image's
@@ -273,7 +269,7 @@ class _Expected(PerImage):
             made = replace(made, current=current, plain=False)
         if not part.plain:
             return made
-        both = {name: _after(getattr(iterate, name), getattr(made, name)) for name in PER_ROW}
+        both: dict[str, Any] = {name: _after(getattr(iterate, name), getattr(made, name)) for name in PER_ROW}
         return replace(made, copies=made.copies + iterate.copies, plain=iterate.plain, **both)
 
 

@@ -118,10 +118,9 @@ class IterativeAttack(SearchAttack):
 
     def plan(self, case: Case) -> Plan:
         """The loop's choices for a case."""
-        length: Length = self.default_step_size(case.threat.eps) if self.step_size is None else self.step_size
         return Plan(
             steps=self.steps,
-            step_size=length.to(case.clean) if isinstance(length, Tensor) else length,
+            step_size=self._length(case),
             objective=self.objective(),
             source=self.source(),
             step=self.default_step() if self.step is None else self.step,
@@ -133,6 +132,13 @@ class IterativeAttack(SearchAttack):
             early_stop=self.early_stop,
             watch=self.smoothing() if self.trace else None,
         )
+
+    def _length(self, case: Case) -> Length:
+        if self.step_size is not None:
+            return self.step_size
+        if isinstance(case.threat.eps, Tensor):  # the rule is a share of eps
+            return self.default_step_size(1.0) * case.threat.eps.to(case.clean)
+        return self.default_step_size(case.threat.eps)
 
     @property
     def shares_budgets(self) -> bool:
@@ -149,7 +155,7 @@ class IterativeAttack(SearchAttack):
             return [self.search(case) for case in cases]
         found: dict[int, Found] = {}
         before: Found | None = None
-        for place in sorted(range(len(cases)), key=lambda place: float(cases[place].threat.eps)):
+        for place in sorted(range(len(cases)), key=lambda place: cases[place].threat.budget()):
             before = found[place] = self._on_what_stands(cases[place], before)
         return [found[place] for place in range(len(cases))]
 

@@ -16,7 +16,7 @@ from medrobust.attacks.case import Candidate, Case, Effort, Found, beats, rows_w
 from medrobust.attacks.gradients import GradientPart, Point
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.objectives import Iterate, Objective, Terms
-from medrobust.attacks.per_image import PerImage, exchanged, joined, rows_of, tiled
+from medrobust.attacks.per_image import PerImage, State, exchanged, joined, rows_of, tiled
 from medrobust.attacks.sources import GradientSource
 from medrobust.attacks.steps import Length, Move, Situation, StepRule
 from medrobust.attacks.trajectory import TrajectoryRecorder
@@ -127,7 +127,7 @@ class _Climb:
         if self.recorder is not None:
             self.recorder.record(self.case.space.images(self.variables), seen, self._direction)
         with torch.no_grad():
-            value = terms.total.detach().unflatten(0, (iterate.copies, -1)).mean(0)
+            value = terms.total.detach().reshape(iterate.copies, -1).mean(0)
             gradient, lost = self.luck.revived(self.case.space.allowed(gradient), self.case, index)
             going = None if terms.left is None else terms.left[: len(lost)]
             self.effort.stuck[self.rows] += lost if going is None else lost & going
@@ -150,11 +150,10 @@ class _Climb:
 
     def _gradient_at(self, index: int, points: Tensor) -> Tensor:
         """The mean gradient at other points, `(copies, B, …)`, all in one batch."""
-        copies, count = points.shape[:2]
         with torch.enable_grad():
-            away = Evaluation(self, index, copies)
+            away = Evaluation(self, index, len(points))
             _, gradient, _ = self.source(away, points.flatten(0, 1))
-        return self.case.space.allowed(gradient.unflatten(0, (copies, count)).mean(0))
+        return self.case.space.allowed(gradient.reshape(points.shape).mean(0))
 
     def _seen(self, terms: Terms, iterate: Iterate) -> Terms | None:
         """What the terms tell of the iterates themselves; of images that were all moved, nothing."""
@@ -189,7 +188,8 @@ class _Climb:
         if self.move is not None:
             length = self.move.length[rows] if isinstance(self.move.length, Tensor) else self.move.length
             self.move = Move(self.move.variables[rows], self.move.direction[rows], length)
-        for state in (*self.inputs, *self.gradients, self.stepper, self.source, self.luck):
+        states: tuple[State, ...] = (*self.inputs, *self.gradients, self.stepper, self.source, self.luck)
+        for state in states:
             state.keep(rows)
         if self.best is not None:
             self.best.keep(rows)

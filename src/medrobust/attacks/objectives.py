@@ -26,10 +26,11 @@ class Iterate:
         truth: the truth, or the target when `sign` is −1.
         sign: +1 to leave the truth, −1 to reach the target.
         previous: the iterate before, None at the start.
-        direction, step_size: what was added to `previous`, before projection, is their product.
+        direction, step_size: what was added to `previous`, before projection, is their product; step_size is a
+            number or `(B,)`.
         placement: where in their frame all these were put, None where they were not moved.
-        velocity: `(B, …)`, the gradient as its parts left it at the step before (the momentum, where there is one); None
-            at the start and where a gradient is taken elsewhere than at the iterate.
+        velocity: `(B, …)`, the gradient as its parts left it at the step before (the momentum, where there is one);
+            None at the start and where a gradient is taken elsewhere than at the iterate.
         copies: how many of each image there are: copy k of image b is row k · B + b of all these.
         plain: whether the first copy is the iterate as it is.
     """
@@ -40,7 +41,7 @@ class Iterate:
     current: Tensor
     truth: Tensor
     sign: int
-    step_size: float = 0.0
+    step_size: float | Tensor = 0.0
     previous: Tensor | None = None
     direction: Tensor | None = None
     placement: Placement | None = None

@@ -46,7 +46,8 @@ def make_gradients(written: object) -> tuple[GradientPart, ...]:
 
 def make_step(written: object) -> StepRule:
     """A rule of stepping, likewise."""
-    return make_part("step", STEPS, written)
+    made: StepRule = make_part("step", STEPS, written)
+    return made
 
 
 def make_part(kind: str, catalogue: Mapping[str, Callable[..., Any]], written: object) -> Any:
@@ -57,7 +58,8 @@ def make_part(kind: str, catalogue: Mapping[str, Callable[..., Any]], written: o
     """
     if not isinstance(written, str | Mapping):
         return written
-    name, options = written, {}
+    name: str = written if isinstance(written, str) else ""
+    options: Mapping[str, Any] | None = {}
     if isinstance(written, Mapping):
         if len(written) != 1:
             raise InputError(f"{kind} must be a name, or one name with options, got {written!r}")

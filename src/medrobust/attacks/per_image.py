@@ -1,14 +1,14 @@
 """What belongs to the images of a batch, one row each: some of the rows, several parts put together, or either of two.
 
-Understood are tensors `(B, …)`, a detector's outputs, lists of B things, and data classes of these; a data class may name
-another axis than the first as its `image_axis`. Anything else is of no image, and left as it is.
+Understood are tensors `(B, …)`, a detector's outputs, lists of B things, and data classes of these; a data class may
+name another axis than the first as its `image_axis`. Anything else is of no image, and left as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 def rows_of(value: Value, index: Tensor) -> Value:
     """The rows `index` `(n,)` int64."""
-    return _one(value, lambda tensor, axis: tensor.index_select(axis, index.to(tensor.device)), index, 0)
+    return cast("Value", _one(value, lambda tensor, axis: tensor.index_select(axis, index.to(tensor.device)), index, 0))
 
 
 def tiled(value: Value, copies: int, count: int) -> Value:
@@ -32,9 +32,11 @@ def tiled(value: Value, copies: int, count: int) -> Value:
 def joined(values: Sequence[Value], places: Sequence[Tensor]) -> Value:
     """The rows of several values in one: row i of `values[k]` is the whole's row `places[k][i]`."""
     back = torch.cat(list(places)).argsort()
-    return _several(
-        list(values), lambda parts, axis: torch.cat(parts, axis).index_select(axis, back.to(parts[0].device)), back
-    )
+
+    def together(parts: Sequence[Tensor], axis: int) -> Tensor:
+        return torch.cat(list(parts), axis).index_select(axis, back.to(parts[0].device))
+
+    return cast("Value", _several(list(values), together, back))
 
 
 def exchanged(kept: Value, new: Value, rows: Tensor) -> Value:
@@ -56,7 +58,15 @@ def either(take: Tensor, first: Value, second: Value) -> Value:
         shape[axis] = -1
         return torch.where(take.to(pair[0].device).reshape(shape), pair[1], pair[0])
 
-    return _several([first, second], pick, take)
+    return cast("Value", _several([first, second], pick, take))
+
+
+class State(Protocol):
+    """What a part holds during one run of the loop."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all images but these, `(n,)` int64."""
+        ...
 
 
 class PerImage:
@@ -76,7 +86,7 @@ def _one(value: Any, function: Any, index: Tensor, axis: int) -> Any:
         return changed(value, lambda tensor: function(tensor, 0))
     if isinstance(value, list | tuple):
         return type(value)(value[place] for place in index.tolist())
-    if not is_dataclass(value):
+    if not is_dataclass(value) or isinstance(value, type):
         return value
     axis = getattr(value, "image_axis", 0)
     return replace(value, **{f.name: _one(getattr(value, f.name), function, index, axis) for f in fields(value)})

@@ -45,7 +45,8 @@ def by_size(
     """Attack images `(C, *spatial)` of any sizes, those of one size (and truth of one size) together.
 
     Args:
-        attack: `attack(images, truth, ids=ids)` attacks images `(B, C, *spatial)` of a truth `(B, …)`.
+        attack: `attack(images, truth, ids=ids, places=places)` attacks images `(B, C, *spatial)` of a truth `(B, …)`,
+            which are at these places of the list.
         images: the images.
         truth: of each image; boxes `(n, 5)` may differ in number.
         ids: of each image; its place when not given.
@@ -66,7 +67,7 @@ def by_size(
         truths = [truth[place] for place in members]
         batch = torch.stack([images[place] for place in members])
         together = pad_boxes(truths) if boxes else torch.stack(truths)
-        result = attack(batch, together, ids=[ids[place] for place in members])
+        result = attack(batch, together, ids=[ids[place] for place in members], places=torch.tensor(members))
         groups.append((members, result))
     return _gathered(groups)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.objectives import OutputObjective, TaskLoss
@@ -56,7 +57,7 @@ class StabilizedAttack(IterativeAttack):
     @cached_property
     def _objective(self) -> Stabilized:
         return Stabilized(
-            inner=self.inner() if self.loss is None else self.loss,
+            inner=self.inner() if self.loss is None else cast("OutputObjective", self.loss),
             a1=self.a1,
             a2=self.a2,
             smoothing=self.smoothing(),

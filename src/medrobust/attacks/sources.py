@@ -11,21 +11,18 @@ from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.objectives import Iterate, Terms
+from medrobust.attacks.per_image import State
 from medrobust.errors import InputError
 
 Evaluate = Callable[..., tuple[Terms, Iterate]]
 """`evaluate(variables, copies=1)`: the objective at variables `(copies · B, …)`, and what the model was shown."""
 
 
-class SourceState(Protocol):
+class SourceState(State, Protocol):
     """A source at work in one run of the loop."""
 
     def __call__(self, evaluate: Evaluate, variables: Tensor) -> tuple[Terms, Tensor, Iterate]:
         """The terms at the variables `(B, …)`, the gradient of their value there, and what the model was shown."""
-        ...
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all images but these."""
         ...
 
 
@@ -61,7 +58,6 @@ class Backpropagation:
                 "the model's outputs do not depend on its input by a differentiable path: no gradient attack"
             )
         share = len(leaf) / len(terms.total)  # the mean over an image's copies
-        (gradient,) = torch.autograd.grad(terms.total.sum(), leaf, allow_unused=True)
-        if gradient is None:
-            gradient = torch.zeros_like(leaf)
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(terms.total.sum(), leaf, allow_unused=True)
+        gradient = torch.zeros_like(leaf) if found[0] is None else found[0]
         return terms, gradient if share == 1 else gradient * share, iterate

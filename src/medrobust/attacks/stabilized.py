@@ -16,6 +16,7 @@ from medrobust.attacks.objectives import Iterate, OutputObjective, TaskLoss, Ter
 from medrobust.checks import boolean, not_negative, one_of
 from medrobust.errors import InputError, MedrobustWarning
 from medrobust.tasks import Divergence, detached, halves
+from medrobust.threat import per_image
 from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
@@ -134,4 +135,7 @@ class Stabilized:
     def _moved_back(self, iterate: Iterate) -> Tensor:
         assert iterate.previous is not None
         assert iterate.direction is not None
-        return iterate.previous + self.smoothing(iterate.step_size * iterate.direction)
+        length = iterate.step_size
+        if isinstance(length, Tensor):
+            length = per_image(iterate.of_copies(length), iterate.direction)
+        return iterate.previous + self.smoothing(length * iterate.direction)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.objectives import Iterate, Terms
-from medrobust.attacks.per_image import PerImage
+from medrobust.attacks.per_image import PerImage, State
 from medrobust.checks import one_of
 from medrobust.errors import InputError
 from medrobust.threat import TINY, per_image
@@ -55,15 +55,11 @@ class Move:
     length: Length
 
 
-class Stepper(Protocol):
+class Stepper(State, Protocol):
     """A rule at work in one run of the loop."""
 
     def __call__(self, gradient: Tensor, at: Situation) -> Move:
         """The next iterate."""
-        ...
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all images but these."""
         ...
 
 
@@ -81,13 +77,13 @@ Direction = Callable[[Tensor, Situation], Tensor]
 
 def steepest(gradient: Tensor, at: Situation) -> Tensor:
     """The way of the norm: the sign of the gradient (L∞), at unit length (L2), its largest values alone (L1)."""
-    return at.case.space.steepest(gradient)
+    return at.case.space.steepest(gradient, at.variables)
 
 
 def largest_to_one(gradient: Tensor, at: Situation) -> Tensor:
     """The gradient itself, at a largest change of 1 (DAG, arXiv 1703.08603, eq. 5); but in L∞ at the norm's length."""
     if at.case.threat.norm != "linf":
-        return at.case.space.steepest(gradient)
+        return at.case.space.steepest(gradient, at.variables)
     return gradient / per_image(gradient.flatten(1).abs().amax(1).clamp_min(TINY), gradient)
 
 
@@ -105,7 +101,7 @@ class Walk:
 
     Args:
         direction: the norm's steepest, unless an attack has its own.
-        schedule: of the length: "constant", or "cosine" decay (Loshchilov & Hutter, arXiv 1608.03983, without restarts).
+        schedule: of the length: "constant", or "cosine" decay (arXiv 1608.03983, eq. 5, without restarts).
     """
 
     direction: Direction = steepest

@@ -42,8 +42,8 @@ def cautions(
             "gradient and makes it look more robust than it is. Leave the softmax out."
         )
     for threat in threats:
-        if threat.norm == "linf" and threat.eps >= bounds[1] - bounds[0]:
-            yield f"The budget eps {threat.eps:g} lets every pixel take any value: was {threat.eps:g}/255 meant?"
+        if threat.norm == "linf" and (eps := threat.budget()) >= bounds[1] - bounds[0]:
+            yield f"The budget eps {eps:g} lets every pixel take any value: was {eps:g}/255 meant?"
     answers = {
         row["index"]: (row["truth"], row["prediction_before"])
         for row in rows

@@ -44,7 +44,7 @@ class GalleryCollector:
         for place, index in self._places(batch):
             image = _plane(result.adversarial[place], batch.volumes).float()
             after = None if answers is None else _plane(answers[place], batch.volumes)
-            self._images[index].attacks.append(GalleryAttack(label, threat.norm, threat.eps, image, after))
+            self._images[index].attacks.append(GalleryAttack(label, threat.norm, threat.budget(), image, after))
 
     def images(self) -> list[GalleryImage]:
         """All that was kept, in the order of the data set."""

@@ -70,7 +70,7 @@ class Campaign:
             if label in ("", CLEAN, WORST_CASE):
                 raise InputError(f"an attack cannot be labelled {label!r}: the tables use that word")
             check_untargeted(label, attack)
-        budgets = [(threat.norm, threat.eps) for threat in self.threats]
+        budgets = [(threat.norm, threat.budget()) for threat in self.threats]
         for budget in budgets:
             if budgets.count(budget) > 1:
                 raise InputError(f"the budget {budget[0]} eps={budget[1]:g} is given twice")
@@ -176,7 +176,7 @@ def _attack_batch(
             share = (time.perf_counter() - started) / len(batch.indices)
             collector.add_attack(batch, label, threat, result)
             changes = _changes(batch, result, victim.bounds)
-            cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.eps, "seconds": share}
+            cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.budget(), "seconds": share}
             for look in looks:
                 columns = {**look.known, **changes, **look.after(batch, result)}
                 rows += [{"part": look.part, **cell, **row} for row in as_rows(columns)]

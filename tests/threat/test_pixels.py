@@ -15,34 +15,42 @@ from medrobust.threat import Threat, sample_generators
 BOUNDS = (0.0, 1.0)
 
 
+def project(threat: Threat, clean: torch.Tensor, moved: torch.Tensor, bounds=BOUNDS) -> torch.Tensor:
+    moved = moved.clone()
+    threat.space(clean, bounds).project_(moved)
+    return moved
+
+
 def flat(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64).reshape(1, 1, 1, -1)
 
 
 def test_linf_projection_by_hand():
-    moved = Threat(0.1).project(flat(0.5, 0.5, 0.05, 0.95), flat(0.9, 0.45, -0.3, 2.0), BOUNDS)
+    moved = project(Threat(0.1), flat(0.5, 0.5, 0.05, 0.95), flat(0.9, 0.45, -0.3, 2.0), BOUNDS)
     assert moved.flatten().tolist() == pytest.approx([0.6, 0.45, 0.0, 1.0])
 
 
 def test_l2_projection_by_hand():
     """A change of (.3, .4) has length .5: cut to .1 it is (.06, .08)."""
-    moved = Threat(0.1, "l2").project(flat(0.5, 0.5), flat(0.8, 0.9), BOUNDS)
+    moved = project(Threat(0.1, "l2"), flat(0.5, 0.5), flat(0.8, 0.9), BOUNDS)
     assert moved.flatten().tolist() == pytest.approx([0.56, 0.58])
-    inside = Threat(0.6, "l2").project(flat(0.5, 0.5), flat(0.8, 0.9), BOUNDS)
+    inside = project(Threat(0.6, "l2"), flat(0.5, 0.5), flat(0.8, 0.9), BOUNDS)
     assert inside.flatten().tolist() == pytest.approx([0.8, 0.9])
 
 
 def test_steepest_by_hand():
     gradient = flat(3e-25, -4e-25, 0.0)
-    assert Threat(1).steepest(gradient).flatten().tolist() == [1, -1, 0]
-    assert Threat(1, "l2").steepest(gradient).flatten().tolist() == pytest.approx([0.6, -0.8, 0.0])
-    assert Threat(1, "l2").steepest(flat(0, 0)).flatten().tolist() == [0, 0]
+    assert Threat(1).space(gradient, BOUNDS).steepest(gradient).flatten().tolist() == [1, -1, 0]
+    assert Threat(1, "l2").space(gradient, BOUNDS).steepest(gradient).flatten().tolist() == pytest.approx(
+        [0.6, -0.8, 0.0]
+    )
+    assert Threat(1, "l2").space(flat(0, 0), BOUNDS).steepest(flat(0, 0)).flatten().tolist() == [0, 0]
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["linf", "l2"]), st.floats(0, 2))
 def test_random_start_is_in_ball_and_bounds(seed, norm, eps):
     clean = torch.linspace(0, 1, 24).reshape(2, 1, 3, 4)
-    start = Threat(eps, norm).random_start(clean, sample_generators(seed, [0, 1], "start"), BOUNDS)
+    start = Threat(eps, norm).space(clean, BOUNDS).random_start(sample_generators(seed, [0, 1], "start"))
     delta = (start - clean).flatten(1).double()
     length = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
     assert float(length.max()) <= eps * (1 + 1e-5) + 1e-7
@@ -53,10 +61,10 @@ def test_random_starts_fill_the_ball_evenly():
     """Uniform in a box: half of the changes are beyond eps/2; in an n-ball the length is eps·U^(1/n)."""
     clean = torch.full((400, 1, 2, 2), 0.5)
     generators = sample_generators(0, range(400), "start")
-    box = (Threat(0.1).random_start(clean, generators, BOUNDS) - clean).flatten()
+    box = (Threat(0.1).space(clean, BOUNDS).random_start(generators) - clean).flatten()
     assert float((box.abs() > 0.05).double().mean()) == pytest.approx(0.5, abs=0.05)
     assert float(box.mean()) == pytest.approx(0, abs=0.006)
-    ball = (Threat(0.1, "l2").random_start(clean, generators, BOUNDS) - clean).flatten(1)
+    ball = (Threat(0.1, "l2").space(clean, BOUNDS).random_start(generators) - clean).flatten(1)
     assert float(((ball.norm(dim=1) / 0.1) ** 4).mean()) == pytest.approx(0.5, abs=0.05)
     assert float(ball.mean()) == pytest.approx(0, abs=0.006)
 
@@ -64,7 +72,7 @@ def test_random_starts_fill_the_ball_evenly():
 def test_a_mask_takes_part_in_the_length_of_an_l2_start():
     clean, mask = torch.full((300, 1, 2, 2), 0.5), torch.tensor([[1, 0], [0, 0]])
     threat = Threat(0.1, "l2", mask=mask)
-    delta = (threat.random_start(clean, sample_generators(1, range(300), "s"), BOUNDS) - clean).flatten(1)
+    delta = (threat.space(clean, BOUNDS).random_start(sample_generators(1, range(300), "s")) - clean).flatten(1)
     assert not bool(delta[:, 1:].any())
     assert float((delta[:, 0].abs() / 0.1).mean()) == pytest.approx(0.5, abs=0.05)  # one free value: U^(1/1)
 
@@ -83,7 +91,7 @@ def test_a_whole_budget_is_not_lost_to_rounding():
     q = 1 / 255
     clean = (torch.arange(0, 251) / 255).reshape(1, 1, 1, -1)
     threat = Threat(4 * q, quantum=q)
-    saved = threat.finish(clean, threat.project(clean, clean + 1, BOUNDS), BOUNDS)
+    saved = threat.finish(clean, project(threat, clean, clean + 1), BOUNDS)
     assert ((saved - clean) * 255).round().unique().tolist() == [4.0]
 
 
@@ -98,7 +106,7 @@ def test_16_bit_images_lie_on_their_grid():
     clean = (torch.randint(0, 65536, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)) / 65535).float()
     threat = Threat(20 * q, quantum=q)
     threat.check(clean, BOUNDS)
-    saved = threat.finish(clean, threat.project(clean, clean + 0.1, BOUNDS), BOUNDS)
+    saved = threat.finish(clean, project(threat, clean, clean + 0.1), BOUNDS)
     levels = (saved - clean).double() * 65535
     assert float((levels - levels.round()).abs().max()) < 0.02
     assert int(levels.round().max()) == 20
@@ -121,7 +129,7 @@ def test_generators_depend_on_seed_id_and_purpose_alone():
         ({"eps": -0.1}, "at least 0, got -0.1"),
         ({"eps": math.nan}, "finite"),
         ({"eps": math.inf}, "finite"),
-        ({"eps": 0.1, "norm": "l3"}, "linf, l2, got 'l3'"),
+        ({"eps": 0.1, "norm": "l3"}, "linf, l2, l1, got 'l3'"),
         ({"eps": 0.1, "quantum": 0}, "quantum must be a finite number above 0"),
         ({"eps": "0.1"}, "eps must be a finite number, at least 0"),
         ({"eps": 0.5 / 255, "quantum": 1 / 255}, "smaller than one step"),

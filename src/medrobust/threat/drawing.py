@@ -1,0 +1,36 @@
+"""Randomness that belongs to one image: from the seed and its id, on the CPU, the same on every device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def sample_generators(seed: int, ids: Sequence[object], purpose: str) -> list[torch.Generator]:
+    """A CPU generator for each sample, from seed, id and purpose alone: not its batch, place or the global RNG."""
+    generators = []
+    for sample_id in ids:
+        digest = hashlib.blake2b(f"{seed}|{purpose}|{sample_id}".encode(), digest_size=8).digest()
+        generators.append(torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1))
+    return generators
+
+
+def drawn(draw: Callable[..., Tensor], like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """`draw(shape, generator=…)` for each row of `like` `(B, …)`, from its own generator."""
+    if not generators:
+        return like.new_empty(like.shape)
+    return torch.stack([draw(row.shape, generator=g) for row, g in zip(like, generators, strict=True)]).to(like)
+
+
+def uniform(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Uniform draws from [−1, 1], shaped as `like`."""
+    return 2 * drawn(torch.rand, like, generators) - 1
+
+
+def laplace(shape: Sequence[int], *, generator: torch.Generator) -> Tensor:
+    """Draws of the density exp(−|t|)/2, in float64."""
+    size = torch.empty(tuple(shape), dtype=torch.float64).exponential_(generator=generator)
+    return torch.where(torch.rand(tuple(shape), generator=generator) < 0.5, -size, size)

@@ -1,0 +1,66 @@
+"""Band noise: which frequencies it has, by the full Fourier transform, and how far it goes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medrobust.threat import BandNoise, sample_generators
+
+FAR = (-100.0, 100.0)  # bounds that clip nothing
+
+
+def outside(delta: torch.Tensor, low: float, high: float) -> float:
+    """The share of the energy of the change that is out of the band."""
+    axes = tuple(range(2, delta.ndim))
+    energy = torch.fft.fftn(delta, dim=axes).abs() ** 2
+    frequency = sum(
+        torch.fft.fftfreq(n).double().reshape(-1, *[1] * (len(axes) - 1 - a)) ** 2
+        for a, n in enumerate(delta.shape[2:])
+    ).sqrt()
+    beyond = (frequency < low - 1e-6) | (frequency > high + 1e-6)
+    return float(energy[..., beyond].sum() / energy.sum())
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 15), (2, 1, 8, 6, 7)])
+@pytest.mark.parametrize("band", [(0.0, 0.25), (0.2, 0.4), (0.3, 0.9)])
+def test_changes_stay_in_band_and_budget(shape, band):
+    generator = torch.Generator().manual_seed(0)
+    clean, noise, gradient = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
+    space = BandNoise(0.05, low=band[0], high=band[1]).space(clean, FAR)
+    moved = clean + noise
+    space.project_(moved)
+    start = space.random_start(sample_generators(0, [0, 1], "s"))
+    step = space.steepest(gradient)
+    for delta in (moved - clean, start - clean, step):
+        assert outside(delta, *band) < 1e-12
+    assert (moved - clean).abs().flatten(1).amax(1).tolist() == pytest.approx([0.05, 0.05])
+    assert 0 < float((start - clean).abs().max()) <= 0.05 + 1e-12
+    again = moved.clone()
+    space.project_(again)
+    assert torch.allclose(again, moved, atol=1e-12)
+
+
+def test_what_is_in_band_and_budget_stays_as_it_is():
+    """A wave of two cycles over 16 pixels, 0.125 a pixel, passes; a chequered pattern, 0.5, does not."""
+    clean = torch.full((1, 1, 1, 16), 0.5, dtype=torch.float64)
+    wave = 0.04 * torch.cos(2 * torch.pi * 0.125 * torch.arange(16)).double()
+    grain = 0.04 * (1 - 2 * (torch.arange(16) % 2)).double()
+    moved = clean + wave + grain
+    BandNoise(0.05, high=0.2).space(clean, FAR).project_(moved)
+    assert torch.allclose(moved, clean + wave, atol=1e-12)
+    moved = clean + wave + grain
+    BandNoise(0.05, low=0.125, high=0.125 + 1e-3).space(clean, FAR).project_(moved)
+    assert torch.allclose(moved, clean + wave, atol=1e-12)
+    moved = clean + 2 * wave  # too far: as a whole made smaller
+    BandNoise(0.04, high=0.2).space(clean, FAR).project_(moved)
+    assert torch.allclose(moved, clean + wave, atol=1e-12)
+
+
+def test_bounds_come_last():
+    clean = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0)).round()
+    moved = clean + torch.randn(2, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    BandNoise(0.1).space(clean, (0.0, 1.0)).project_(moved)
+    assert 0 <= float(moved.min()) <= float(moved.max()) <= 1
+    assert float((moved - clean).abs().max()) <= 0.1 + 1e-7
+    assert 0 < outside((moved - clean).double(), 0.0, 0.25) < 0.5
