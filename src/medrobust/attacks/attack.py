@@ -23,6 +23,9 @@ Needs = Literal["gradients", "scores", "decisions"]
 """What an attack must see of a model: gradients, the scores of all answers, or the answer alone."""
 
 
+OUT_OF_MEMORY = "out of memory with {} images at once: going on with {}; the results are the same"
+
+
 class Attack(Protocol):
     """Attacks a batch; stateless between calls, its randomness from seed and ids alone."""
 
@@ -169,32 +172,46 @@ class BatchAttack(ABC):
         seed: int,
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
-        """The results, by halves where the whole does not fit into memory."""
-        try:
-            if len(threats) == 1:
-                return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
-            return self.attack_budgets(victim, images, truth, threats, seed, ids)
-        except (RuntimeError, MemoryError) as error:
-            count = len(images) if isinstance(images, Tensor) else 0
-            if count < 2 or not out_of_memory(error):
-                raise
-        # outside of the handler, whose traceback keeps the tensors of the failed try alive
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = count // 2
-        warnings.warn(
-            f"out of memory with {count} images at once: going on with {half}; a batch size of {half} avoids the retry",
-            MedrobustWarning,
-            stacklevel=3,
-        )
-        ids = list(range(count)) if ids is None else list(ids)
-        parts = []
-        for rows in torch.arange(count).tensor_split(2):
-            threats_of = [threat.rows(rows, count) for threat in threats]
-            chosen = [ids[place] for place in rows.tolist()]
-            parts.append(self._in_memory(victim, images[rows], truth[rows], threats_of, seed, chosen))
-        places = torch.arange(count).tensor_split(2)
-        return [joined_results(pair, places) for pair in zip(*parts, strict=True)]
+        """The results; where the whole batch does not fit into memory, of smaller and smaller parts of it."""
+        count = len(images) if isinstance(images, Tensor) else 0
+        known = list(range(count)) if ids is None else list(ids)
+        if count < 2 or len(known) != count or len(truth) != count:
+            return self._at_once(victim, images, truth, threats, seed, ids)
+        parts: list[list[AttackResult]] = []
+        places: list[Tensor] = []
+        size, begin = count, 0
+        while begin < count:
+            rows = torch.arange(begin, min(begin + size, count))
+            some = [threat.rows(rows, count) for threat in threats] if len(rows) < count else threats
+            names = known[begin : begin + size]
+            try:
+                parts.append(self._at_once(victim, images[begin : begin + size], truth[rows], some, seed, names))
+            except (RuntimeError, MemoryError) as error:
+                if len(rows) < 2 or not out_of_memory(error):
+                    raise
+                size = len(rows) // 2
+            else:
+                places.append(rows)
+                begin += len(rows)
+                continue
+            # outside of the handler, whose traceback keeps the tensors of the failed try alive
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            warnings.warn(OUT_OF_MEMORY.format(len(rows), size), MedrobustWarning, stacklevel=3)
+        return [joined_results(of_one, places) for of_one in zip(*parts, strict=True)]
+
+    def _at_once(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        if len(threats) == 1:
+            return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
+        return self.attack_budgets(victim, images, truth, threats, seed, ids)
 
 
 class SearchAttack(BatchAttack):
