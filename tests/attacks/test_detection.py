@@ -56,7 +56,8 @@ def attack(request) -> IterativeAttack:
 
 
 def pytest_generate_tests(metafunc):
-    if {"family", "attack"} <= set(metafunc.fixturenames):
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if {"family", "attack"} <= set(metafunc.fixturenames) and "attack" not in given:
         pairs = [
             (family, name)
             for family in FAMILIES

@@ -42,7 +42,7 @@ def crowd(trained):
     ids=lambda attack: type(attack).__name__,
 )
 def test_who_stays_goes_on_as_if_nobody_had_left(crowd, attack):
-    """Success is that of the whole way (or more: who was fooled on it counts), and the unfooled end at the same image."""
+    """Who was fooled on the way counts, and the unfooled end at the same image."""
     victim, images, truth = crowd
     whole = attack(victim, images, truth, THREAT)
     early = replace(attack, early_stop=True)(victim, images, truth, THREAT)
