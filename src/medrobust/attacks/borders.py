@@ -21,25 +21,23 @@ from medrobust.tasks import Detection
 from medrobust.threat import TINY, per_image
 
 
-def margin(name: str, case: Case, outputs: Tensor, most: float | None = None) -> Tensor:
+def margin(name: str, case: Case, outputs: Tensor, most: float = torch.inf) -> Tensor:
     """How far the goal is reached, `(B,)`: the best wrong logit over the true one (the target over the best other).
 
-    Of several labels the one that is wrong first, or (targeted) is at the target last. Of a mask the mean over its
-    pixels: there the goal is met at no particular value of it.
+    Of several labels it is that of the one that is wrong first, or (targeted) is at the target last. Of a mask it is
+    the mean over the pixels; there the goal is met at no particular value.
 
     Args:
         name: of the attack that asks.
         case: the images.
         outputs: the model's, for them.
-        most: a position counts as this much at most.
+        most: a position counts as this much at most, and pulls no more.
 
     Raises:
         InputError: the task is detection.
     """
     positions = Positions.of(name, case.victim.task, outputs, case.truth)
-    gained = case.sign * (positions.others - positions.true)
-    if most is not None:
-        gained = gained.clamp_max(most)
+    gained = (case.sign * (positions.others - positions.true)).clamp_max(most)
     if case.victim.task.dense:
         return positions.mean(gained)
     known = positions.used.any(1)

@@ -5,6 +5,7 @@ Carlini, Wagner: Towards Evaluating the Robustness of Neural Networks, S&P 2017,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,9 +20,12 @@ from medrobust.attacks.per_image import PerImage
 from medrobust.checks import at_least, boolean, positive
 from medrobust.threat import TINY
 
-# how near to the bounds the variables begin: at the bounds themselves tanh is flat, and black pixels would stay black
-_INSIDE = 1 - 1e-6
-# an image leaves a search when a tenth of its steps did not lower its objective by this much
+# of the box of tanh, in widths of the bounds, and where in it these are
+_BOX = 1.05
+_EDGE = math.atanh(1 / _BOX)
+# least steps between two looks at the progress: Adam's first ones go up and down
+_PATIENCE = 10
+# an image leaves a search when a tenth of its steps did not lower its objective to this share
 _PROGRESS = 0.9999
 
 
@@ -31,9 +35,11 @@ class CarliniWagner(NearestAttack):
 
     By Adam on w (arXiv 1412.6980), for each c from the clean image; c is ten times as large until the model is fooled,
     then halves the interval between the largest that failed and the smallest that did not, per image. Distances are in
-    widths of the bounds, so that c means the same in any unit. Of a mask, a pixel's margin counts up to 0.
+    widths of the bounds, so that c means the same in any unit. Of a mask, a pixel's margin counts up to 0. The paper's
+    κ, a margin to be exceeded, is 0: the nearest image is looked for.
 
-    The paper's κ, a margin to be exceeded, is 0: the nearest image is looked for.
+    Where the paper's tanh ends at the bounds, it ends 5 % beyond here, and w is cut to where the bounds are: at its end
+    tanh is flat, and the black of a medical image, most of its pixels, would stay black.
 
     Args:
         searches: values of c that are tried.
@@ -47,7 +53,7 @@ class CarliniWagner(NearestAttack):
     """
 
     searches: int = 6
-    steps: int = 200
+    steps: int = 100
     rate: float = 0.01
     c: float = 0.1
     targeted: bool = False
@@ -78,7 +84,7 @@ class CarliniWagner(NearestAttack):
                 last[rows] = images
                 effort.steps[rows] += 1
                 effort.stuck[rows] += lost
-                if index % max(self.steps // 10, 1) == 0 and not descent.going_on():
+                if index % max(self.steps // 10, _PATIENCE) == 0 and not descent.going_on():
                     break
                 descent.step()
             upper = torch.where(found, torch.minimum(upper, c), upper)
@@ -94,9 +100,9 @@ class _Descent(PerImage):
         self.case, self.c, self.rate, self.count = case, c, rate, 0
         self.rows = torch.arange(len(case), device=c.device)
         low, high = limits(case)
-        self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self.middle, self.half = (low + high) / 2, _BOX * (high - low) / 2
         place = (case.clean - self.middle) / self.half.clamp_min(TINY)
-        self.variables = torch.atanh(_INSIDE * place.clamp(-1, 1))
+        self.variables = torch.atanh(place)
         self.gradient, self.mean, self.square = (torch.zeros_like(place) for _ in range(3))
         self.objective, self.before = torch.zeros_like(c), torch.full_like(c, torch.inf)
         self.luck = Luck(case, case.clean)
@@ -134,3 +140,4 @@ class _Descent(PerImage):
         self.square = 0.999 * self.square + 0.001 * self.gradient.square()
         mean, square = self.mean / (1 - 0.9**self.count), self.square / (1 - 0.999**self.count)
         self.variables = self.variables - self.rate * mean / (square.sqrt() + 1e-8)
+        self.variables = self.variables.clamp(-_EDGE, _EDGE)
