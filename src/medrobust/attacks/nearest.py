@@ -115,12 +115,12 @@ class NearestAttack(SearchAttack):
             found = self.nearest(part)
             images[rows], size[rows] = _on_the_line(part, found.images.detach(), self.refine)
             effort.add(found.effort, rows)
-        return _Reached(images.to(case.clean.dtype), size, effort)
+        return _Reached(images.to(case.clean.dtype), _rounded_up(size, case.clean.dtype), effort)
 
 
 @dataclass(frozen=True)
 class _Reached:
-    """Images as they would be saved, and their sizes `(B,)` float64; inf where none is adversarial."""
+    """Images as they would be saved, and their sizes `(B,)`; inf where none is adversarial."""
 
     images: Tensor
     size: Tensor
@@ -177,17 +177,24 @@ def _size(case: Case, images: Tensor) -> Tensor:
     return length(images.double() - case.clean.double(), POWER[case.threat.norm])
 
 
+def _rounded_up(size: Tensor, dtype: torch.dtype) -> Tensor:
+    """In another dtype, so that a budget of just that size allows the image."""
+    rounded = size.to(dtype)
+    return torch.where(rounded.double() < size, rounded.nextafter(torch.full_like(rounded, torch.inf)), rounded)
+
+
 @torch.no_grad()
 def _within(case: Case, reached: _Reached) -> Found:
     """Hand in at one budget."""
     eps = torch.as_tensor(case.threat.eps, dtype=torch.float64, device=case.clean.device)
     projected = reached.images.clone()
     case.space.project_(projected)
-    allowed = per_image(reached.size <= eps, projected)
+    allowed = per_image(reached.size.double() <= eps, projected)
     candidate = case.judge(torch.where(allowed, reached.images, projected))
-    # a projection that reaches the goal is a smaller one found
-    size = torch.where(candidate.success, _size(case, candidate.image).minimum(reached.size), reached.size)
-    return Found(candidate, reached.effort, size.to(case.clean.dtype))
+    # a projection that reaches the goal is a smaller change found, within eps but for its own rounding
+    projected_size = _rounded_up(_size(case, candidate.image).minimum(eps), reached.size.dtype)
+    size = torch.where(candidate.success, projected_size.minimum(reached.size), reached.size)
+    return Found(candidate, reached.effort, size)
 
 
 @torch.no_grad()
