@@ -15,6 +15,7 @@ from torch import Tensor
 from medrobust.attacks.case import Candidate, Case, Effort, Found, beats, rows_where
 from medrobust.attacks.gradients import GradientPart, Point
 from medrobust.attacks.inputs import InputPart
+from medrobust.attacks.luck import Luck
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.per_image import PerImage, State, exchanged, joined, rows_of, tiled
 from medrobust.attacks.sources import GradientSource
@@ -85,7 +86,7 @@ class _Climb:
         self.gradients = [part.begin(case, f"gradient {place} {restart}") for place, part in enumerate(plan.gradients)]
         self.stepper = plan.step.begin(case, plan.step_size)
         self.source = plan.source.begin(case, f"source {restart}")
-        self.luck = _Luck(case, start)
+        self.luck = Luck(case, start)
         self.best = _BestIterate(case, start) if plan.keep_best else None
         self.recorder = TrajectoryRecorder(case.victim, case.truth, case.clean, plan.watch) if plan.watch else None
         self.move: Move | None = None
@@ -250,24 +251,3 @@ class _BestIterate(PerImage):
         self.variables = torch.where(per_image(better, current), current, self.variables)
         self.success = torch.where(better, success, self.success)
         self.goal = torch.where(better, goal, self.goal)
-
-
-class _Luck(PerImage):
-    """Random directions for images that have no gradient, so that they are not silently stuck."""
-
-    def __init__(self, case: Case, like: Tensor) -> None:
-        size = like[0].numel()
-        draws = [torch.randint(0, 2, (size,), generator=g, dtype=torch.int8) for g in case.generators("no gradient")]
-        # twice over: every step looks through a window that moves over them, without drawing or copying
-        self.signs = (2 * torch.stack(draws) - 1).repeat(1, 2).to(like.device)
-        self.scratch = torch.empty_like(like)
-
-    def revived(self, gradient: Tensor, case: Case, index: int) -> tuple[Tensor, Tensor]:
-        """Replace a gradient that is all zero or not finite; also says `(B,)` where that was so."""
-        size = self.signs.shape[1] // 2
-        begin = index * 7919 % size
-        noise = case.space.allowed(self.signs[:, begin : begin + size].view_as(gradient))
-        largest = gradient.flatten(1).abs().amax(1)
-        # a NaN anywhere makes the maximum NaN, which fails the comparison too
-        alive = (largest > 0) & torch.isfinite(largest)
-        return torch.where(per_image(alive, gradient), gradient, self.scratch.copy_(noise), out=self.scratch), ~alive
