@@ -159,7 +159,7 @@ class IterativeAttack(SearchAttack):
 
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """Run the loop at every budget; with `early_stop` from the smallest on, each time for what still stands."""
-        if not self.early_stop or len(cases) == 1 or not _nested(cases):
+        if not self.early_stop or len(cases) == 1 or not nested(cases):
             return [self.search(case) for case in cases]
         found: dict[int, Found] = {}
         before: Found | None = None
@@ -179,7 +179,7 @@ class IterativeAttack(SearchAttack):
         return Found(exchanged(before.candidate, found.candidate, standing), effort)
 
 
-def _nested(cases: Sequence[Case]) -> bool:
+def nested(cases: Sequence[Case]) -> bool:
     """Do the threats differ in a radius alone, so that the balls lie in each other?"""
     first, *others = (case.threat for case in cases)
     if isinstance(first.eps, Tensor):

@@ -130,7 +130,7 @@ class _Search:
         iterate = Iterate(index, self.attack.queries, case.clean, shown, case.truth, case.sign)
         terms = self.objective(case.victim, iterate)
         self.spent[self.places] += 1
-        success = goal_met(case, terms.outputs)
+        success = goal_met(case, terms.outputs, case.truth)
         better = (terms.total > self.value) | success
         self.value = torch.where(better, terms.total, self.value)
         self.best = torch.where(per_image(better, images), images, self.best)
