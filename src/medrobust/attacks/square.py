@@ -14,7 +14,7 @@ from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
 from medrobust.attacks.losses import Margin
 from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Iterate, Objective
-from medrobust.attacks.per_image import exchanged, joined, rows_of
+from medrobust.attacks.per_image import joined, rows_of
 from medrobust.attacks.square_moves import Bumps, Moves, Patches
 from medrobust.checks import at_least, boolean
 from medrobust.errors import InputError
@@ -83,45 +83,54 @@ class Square(SearchAttack):
             InputError: the threat is in another norm than L∞ or L2.
         """
         needs_norm("Square", case)
-        effort = Effort.of(case)
-        kept = case.judge(case.space.start())
+        effort, untouched = Effort.of(case), case.judge(case.space.start())
         effort.queries += 1
+        attacked = ~untouched.success & movable(case)
+        rows, left = rows_where(attacked), rows_where(~attacked)
+        done = [(left, rows_of(untouched, left))]
+        best, value = case.clean.clone(), torch.full_like(case.clean.flatten(1)[:, 0], -torch.inf)
         for restart in range(self.restarts):
-            rows = rows_where(~kept.success & movable(case))
             if not len(rows):
                 break
-            part = case.rows(rows)
-            found, spent = _Search(self, part, restart).run()
-            effort.queries[rows] += spent
-            # the clean image is no candidate, for it is not attacked
-            better = found if restart == 0 else part.worse(rows_of(kept, rows), found)
-            kept = exchanged(kept, better, rows)
-        return Found(kept, effort)
+            run = _Search(self, case.rows(rows), restart)
+            run.run()
+            effort.queries[rows] += run.spent
+            done += [(rows[places], candidate) for places, candidate in run.left]
+            rows = rows[run.places]
+            best[rows] = torch.where(per_image(run.value > value[rows], run.best), run.best, best[rows])
+            value[rows] = torch.maximum(run.value, value[rows])
+        if len(rows):
+            done.append((rows, case.rows(rows).judge(best[rows])))
+        return Found(joined([candidate for _, candidate in done], [places for places, _ in done]), effort)
 
 
 class _Search:
-    """One restart; images leave it as they are fooled."""
+    """One restart; images leave it as they are fooled.
+
+    Attributes:
+        places: of the images that still stand, int64, in the case that it began with.
+        best, value: their best image so far, and the objective there.
+        spent: questions about each image of that case.
+        left: places and candidates of those that are fooled.
+    """
 
     def __init__(self, attack: Square, case: Case, restart: int) -> None:
         self.attack, self.case = attack, case
         self.objective: Objective = (attack.loss or Margin()).begin(case.victim, case.clean, case.truth)
         self.moves = MOVES[case.threat.norm](case, attack.squares, restart)
-        self.places = torch.arange(len(case), device=case.clean.device)  # in the case that it began with
+        self.places = torch.arange(len(case), device=case.clean.device)
         self.best = self.moves.start()
         self.value = torch.full_like(case.clean.flatten(1)[:, 0], -torch.inf)
         self.spent = Effort.of(case).queries
         self.left: list[tuple[Tensor, Candidate]] = []
 
-    def run(self) -> tuple[Candidate, Tensor]:
-        """What is handed in for every image, and the questions about each `(B,)`."""
+    def run(self) -> None:
+        """Ask about the start, then about a square at a time."""
         self._try(self.best, 0)
         for index in range(self.attack.squares):
             if not len(self.places):
                 break
             self._try(self.moves(self.best, index, self.attack.share(index)), index + 1)
-        if len(self.places):
-            self.left.append((self.places, self.case.judge(self.best)))
-        return joined([candidate for _, candidate in self.left], [places for places, _ in self.left]), self.spent
 
     def _try(self, images: Tensor, index: int) -> None:
         """Ask about the images, keep what is better, let go what is fooled."""
