@@ -65,6 +65,7 @@ class ModelConfig(_Section):
     window: list[int] | None = None
     overlap: float = 0.25
     over_slices: int | str | None = None
+    probabilities: bool = False
 
     @model_validator(mode="after")
     def _one_wrapper(self) -> ModelConfig:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from medrobust.black_box import BlackBox
 from medrobust.config import EMBEDDED, RunConfig
 from medrobust.data import Dataset, DatasetInfo, open_dataset
 from medrobust.data.class_names import class_indices
@@ -19,7 +20,7 @@ from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_
 from medrobust.models import load_model
 from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Detection, Segmentation, Task
-from medrobust.victim import Victim
+from medrobust.victim import Victim, gives_gradients
 
 EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
@@ -181,6 +182,12 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
         options = {"success_dice": EMBEDDED_SUCCESS_DICE, **options}
     task = task_for(info, **options)
     model = settings.wrapped(model).to(device)
+    if not gives_gradients(model):
+        return BlackBox(model, task, bounds, settings.mean, settings.std, probabilities=settings.probabilities)
+    if settings.probabilities:
+        raise InputError(
+            f"model.probabilities is for black boxes (onnx:, or a python: function); {source} is a network"
+        )
     library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
     return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
 

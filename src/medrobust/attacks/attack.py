@@ -222,6 +222,10 @@ class SearchAttack(BatchAttack):
     """Of the threats that it can attack within; None: of all."""
     targeted: bool
 
+    def sees(self) -> Needs:
+        """What it must see of a model as it is configured."""
+        return self.needs
+
     @abstractmethod
     def search(self, case: Case) -> Found:
         """Search for a case that is not empty."""
@@ -246,7 +250,7 @@ class SearchAttack(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """As `attack_batch`, at every budget."""
-        if self.needs == "gradients" and not victim.differentiable:
+        if self.sees() == "gradients" and not victim.differentiable:
             raise InputError(
                 f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
                 "or attack another model (a surrogate) and show its images to this one"

@@ -1,10 +1,11 @@
-"""Parts by the name that a configuration writes: losses, inputs, gradients, steps."""
+"""Parts by the name that a configuration writes: losses, inputs, gradients, steps, estimates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from medrobust.attacks.estimates import NaturalEvolution, SimultaneousPerturbation
 from medrobust.attacks.gradients import (
     GradientPart,
     LowFrequency,
@@ -14,6 +15,7 @@ from medrobust.attacks.gradients import (
     VarianceTuning,
 )
 from medrobust.attacks.inputs import Diversity, Expectation, InputPart, LookAhead, Mixing, Scales
+from medrobust.attacks.sources import GradientSource
 from medrobust.attacks.steps import Adam, StepRule, Walk
 from medrobust.by_name import make, split
 
@@ -32,6 +34,7 @@ GRADIENTS: dict[str, Callable[..., GradientPart]] = {
     "vt": VarianceTuning,
 }
 STEPS: dict[str, Callable[..., StepRule]] = {"walk": Walk, "adam": Adam}
+ESTIMATES: dict[str, Callable[..., GradientSource]] = {"nes": NaturalEvolution, "spsa": SimultaneousPerturbation}
 
 
 def make_inputs(written: object) -> tuple[InputPart, ...]:
@@ -51,6 +54,12 @@ def make_gradients(written: object) -> tuple[GradientPart, ...]:
 def make_step(written: object) -> StepRule:
     """A rule of stepping, likewise."""
     made: StepRule = _made("step", STEPS, "{adam: {schedule: cosine}}", written)
+    return made
+
+
+def make_estimate(written: object) -> GradientSource:
+    """An estimate of the gradient, likewise."""
+    made: GradientSource = _made("estimate", ESTIMATES, "{nes: {directions: 10}}", written)
     return made
 
 
