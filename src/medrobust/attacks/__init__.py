@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 from medrobust.attacks.apgd import APGD, APGDDLR, APGDT, AdaptiveWalk
 from medrobust.attacks.attack import Attack
+from medrobust.attacks.carlini_wagner import CarliniWagner
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dag_loss import DAGLoss
+from medrobust.attacks.ddn import DDN
+from medrobust.attacks.deepfool import DeepFool
 from medrobust.attacks.dense import ASMA, CosPGD, SegPGD
 from medrobust.attacks.dense_losses import (
     ASMALoss,
@@ -20,6 +23,10 @@ from medrobust.attacks.dense_losses import (
     SegPGDLoss,
 )
 from medrobust.attacks.ensembles import Ensemble
+from medrobust.attacks.estimated import NES, SPSA
+from medrobust.attacks.estimates import NaturalEvolution, SimultaneousPerturbation
+from medrobust.attacks.fab import FAB, TargetedFAB
+from medrobust.attacks.fmn import FMN
 from medrobust.attacks.gradients import (
     LowFrequency,
     Momentum,
@@ -27,10 +34,12 @@ from medrobust.attacks.gradients import (
     TranslationInvariance,
     VarianceTuning,
 )
+from medrobust.attacks.hop_skip_jump import HopSkipJump
 from medrobust.attacks.inputs import Diversity, Expectation, LookAhead, Mixing, Scales
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.losses import DLR, JensenShannon, Logit, Margin, SquaredScore, TargetedDLR
 from medrobust.attacks.losses_catalogue import LOSSES, make_loss
+from medrobust.attacks.named_ensembles import Medrobust, Standard
 from medrobust.attacks.objectives import TaskLoss
 from medrobust.attacks.patches import PatchWise
 from medrobust.attacks.result import AttackResult
@@ -51,6 +60,7 @@ from medrobust.attacks.sign import (
 from medrobust.attacks.sizes import ListResult
 from medrobust.attacks.smia import SMIA
 from medrobust.attacks.smia_joined import DiverseSMIA, MomentumSMIA, TranslationSMIA, VarianceSMIA
+from medrobust.attacks.square import Square
 from medrobust.attacks.stabilized import Stabilized
 from medrobust.attacks.steps import Adam, Walk
 from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, make_target
@@ -69,17 +79,22 @@ __all__ = [
     "ATTACKS",
     "BIM",
     "DAG",
+    "DDN",
     "DIFGSM",
     "DLR",
+    "FAB",
     "FGSM",
+    "FMN",
     "LOSSES",
     "MIFGSM",
+    "NES",
     "NIFGSM",
     "PGD",
     "PIFGSM",
     "SEA",
     "SINIFGSM",
     "SMIA",
+    "SPSA",
     "TIFGSM",
     "TOG",
     "VMIFGSM",
@@ -90,9 +105,11 @@ __all__ = [
     "Attack",
     "AttackResult",
     "BalancedMaskedCrossEntropy",
+    "CarliniWagner",
     "CosPGD",
     "CosPGDLoss",
     "DAGLoss",
+    "DeepFool",
     "DetectionGoal",
     "DiceLoss",
     "DiverseSMIA",
@@ -101,6 +118,7 @@ __all__ = [
     "Ensemble",
     "Expectation",
     "GaussianSmoothing",
+    "HopSkipJump",
     "IterativeAttack",
     "JensenShannon",
     "ListResult",
@@ -110,9 +128,11 @@ __all__ = [
     "Margin",
     "MaskFile",
     "MaskedCrossEntropy",
+    "Medrobust",
     "Mixing",
     "Momentum",
     "MomentumSMIA",
+    "NaturalEvolution",
     "Normalisation",
     "OneChange",
     "PatchWise",
@@ -120,9 +140,13 @@ __all__ = [
     "SegPGD",
     "SegPGDLoss",
     "ShiftedMask",
+    "SimultaneousPerturbation",
+    "Square",
     "SquaredScore",
     "Stabilized",
+    "Standard",
     "TargetedDLR",
+    "TargetedFAB",
     "TaskLoss",
     "Towards",
     "Trajectory",
@@ -137,6 +161,7 @@ __all__ = [
 ]
 
 
+ONE_ANSWER = ("classification", "ordinal", "multilabel")
 EVERY_POSITION = ("classification", "ordinal", "multilabel", "segmentation")
 
 
@@ -170,11 +195,39 @@ ATTACKS: dict[str, CatalogueEntry] = {
     "apgd-t": CatalogueEntry(
         APGDT, "the same towards one class after the other (APGD-T)", "arXiv:2003.01690", EVERY_POSITION
     ),
+    "fab": CatalogueEntry(FAB, "the nearest image beyond a decision boundary (FAB)", "arXiv:1907.02044", ONE_ANSWER),
+    "fab-t": CatalogueEntry(
+        TargetedFAB, "the same towards one class after the other (FAB-T)", "arXiv:1907.02044", ONE_ANSWER
+    ),
+    "deepfool": CatalogueEntry(
+        DeepFool, "the nearest decision boundary, made straight (DeepFool)", "arXiv:1511.04599", ONE_ANSWER
+    ),
+    "cw": CatalogueEntry(
+        CarliniWagner, "distance and margin together, by Adam (Carlini-Wagner L2)", "arXiv:1608.04644", EVERY_POSITION
+    ),
+    "ddn": CatalogueEntry(DDN, "direction and norm by turns, nearest image (DDN)", "arXiv:1811.09600", EVERY_POSITION),
+    "fmn": CatalogueEntry(FMN, "a ball that closes in on the nearest image (FMN)", "arXiv:2102.12827", EVERY_POSITION),
+    "square": CatalogueEntry(
+        Square, "random squares, by the scores alone (Square)", "arXiv:1912.00049", EVERY_POSITION
+    ),
+    "nes": CatalogueEntry(
+        NES, "gradient-sign steps on a gradient estimated from scores", "arXiv:1804.08598", EVERY_POSITION
+    ),
+    "spsa": CatalogueEntry(SPSA, "Adam on a gradient estimated from scores", "arXiv:1802.05666", EVERY_POSITION),
+    "hopskipjump": CatalogueEntry(
+        HopSkipJump, "along the decision boundary, by yes and no alone", "arXiv:1904.02144", EVERY_POSITION
+    ),
     "smia": CatalogueEntry(SMIA, "loss deviation and loss stabilization", "arXiv:2103.05232"),
     "smia-mi": CatalogueEntry(MomentumSMIA, "SMIA along a momentum", "arXiv:2103.05232"),
     "smia-di": CatalogueEntry(DiverseSMIA, "SMIA on randomly shrunk and moved images", "arXiv:2103.05232"),
     "smia-ti": CatalogueEntry(TranslationSMIA, "SMIA along a smoothed gradient", "arXiv:2103.05232"),
     "smia-vmi": CatalogueEntry(VarianceSMIA, "SMIA tuned by the gradients of neighbours", "arXiv:2103.05232"),
+    "standard": CatalogueEntry(
+        Standard, "AutoAttack's ensemble: apgd, apgd-t, fab-t, square", "arXiv:2003.01690", EVERY_POSITION
+    ),
+    "medrobust": CatalogueEntry(
+        Medrobust, "the same with SMIA and the attacks of each task: the worst case", "arXiv:2103.05232"
+    ),
     "universal": CatalogueEntry(Universal, "one change for all images of a data set", "arXiv:1811.11304"),
     "segpgd": CatalogueEntry(SegPGD, "right pixels first, then all (SegPGD)", "arXiv:2207.12391", ("segmentation",)),
     "cospgd": CatalogueEntry(

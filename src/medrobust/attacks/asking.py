@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.case import Case
-from medrobust.errors import InputError
 from medrobust.victim import Victim
 
 NORMS = ("linf", "l2")
@@ -77,9 +76,3 @@ def goal_met(case: Case, outputs: Any, truth: Tensor) -> Tensor:
 def movable(case: Case) -> Tensor:
     """Bool `(B,)`: has the image a budget above 0?"""
     return torch.as_tensor(case.threat.eps, device=case.clean.device).expand(len(case)) > 0
-
-
-def needs_norm(name: str, case: Case) -> None:
-    """Raise `InputError` unless the threat is an L∞ or an L2 ball of the image's own values."""
-    if case.threat.norm not in NORMS:
-        raise InputError(f"{name} searches in the norms {' and '.join(NORMS)}, the threat is {case.threat.norm}")

@@ -99,3 +99,10 @@ class FAB(NearestAttack):
         share = (here / (here + clean).clamp_min(TINY)).clamp_max(self.alpha)
         share = per_image(torch.where(border.lost, 0, share), images)
         return (1 - share) * (images + self.eta * from_here) + share * (case.clean + self.eta * from_clean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetedFAB(FAB):
+    """FAB-T: `FAB` towards each of the likeliest wrong classes, one after the other. arXiv 2003.01690, section 6."""
+
+    targets: int = 9

@@ -10,14 +10,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attacks.asking import Decisions, needs_norm
+from medrobust.attacks.asking import NORMS, Decisions
 from medrobust.attacks.attack import Needs, SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.fooled_starts import first_fooled
-from medrobust.attacks.iterative import nested
 from medrobust.checks import at_least, boolean, positive
 from medrobust.errors import InputError
-from medrobust.threat import TINY, per_image
+from medrobust.threat import TINY, nested, per_image
 from medrobust.threat.drawing import drawn
 
 MOST_DIRECTIONS = 10_000
@@ -58,6 +57,7 @@ class HopSkipJump(SearchAttack):
     targeted: bool = False
 
     needs: ClassVar[Needs] = "decisions"
+    norms: ClassVar[tuple[str, ...] | None] = NORMS
 
     def __post_init__(self) -> None:
         for name in ("queries", "steps", "directions", "at_once"):
@@ -78,16 +78,15 @@ class HopSkipJump(SearchAttack):
         """The smallest change, and what of it the threat allows.
 
         Raises:
-            InputError: the threat is in another norm than L∞ or L2, or the start images are of another shape.
+            InputError: the start images are of another shape.
         """
         return self.search_all([case])[0]
 
     @torch.no_grad()
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """As `search`, once for all budgets that differ in nothing else."""
-        if len(cases) > 1 and not nested(cases):
+        if len(cases) > 1 and not nested([case.threat for case in cases]):
             return [found for case in cases for found in self.search_all([case])]
-        needs_norm("HopSkipJump", cases[0])
         walk = _Walk(self, cases[0])
         walk.run()
         return [_handed_in(case, walk) for case in cases]

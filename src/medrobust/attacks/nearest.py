@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,8 +17,7 @@ from torch import Tensor
 from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.checks import at_least
-from medrobust.errors import InputError
-from medrobust.threat import TINY, Threat, per_image
+from medrobust.threat import TINY, Threat, differ_in_eps_alone, per_image
 from medrobust.threat.balls import LInfBall, PixelSpace
 
 POWER = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}
@@ -63,8 +62,6 @@ class NearestAttack(SearchAttack):
 
     refine: int = 8
 
-    norms: ClassVar[tuple[str, ...]]
-
     def __post_init__(self) -> None:
         at_least("refine", self.refine, 0)
 
@@ -82,28 +79,16 @@ class NearestAttack(SearchAttack):
         return self.search_all([case])[0]
 
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
-        """Search once for all cases that differ in eps alone.
-
-        Raises:
-            InputError: the attack does not know the norm of a threat.
-        """
+        """Search once for all cases that differ in eps alone."""
         searched: list[tuple[Threat, _Reached]] = []
         found = []
         for case in cases:
-            self._check(case.threat)
-            known = [reached for threat, reached in searched if _but_for_eps(threat, case.threat)]
+            known = [reached for threat, reached in searched if differ_in_eps_alone(threat, case.threat)]
             if not known:
                 known = [self._reach(case)]
                 searched.append((case.threat, known[0]))
             found.append(_within(case, known[0]))
         return found
-
-    def _check(self, threat: Threat) -> None:
-        if threat.norm not in self.norms:
-            known = " or ".join(self.norms)
-            raise InputError(
-                f"{type(self).__name__} looks for the nearest image in {known}, the threat is {threat.norm}"
-            )
 
     def _reach(self, case: Case) -> _Reached:
         clean = case.judge(case.clean)
@@ -231,17 +216,3 @@ def _on_the_line(case: Case, tips: Tensor, refine: int) -> tuple[Tensor, Tensor]
     # what was tried farther out served nothing where it failed
     images = torch.where(per_image(reached, images), images, candidate.image)
     return images, torch.where(reached, _size(case, images), torch.inf)
-
-
-def _but_for_eps(one: Threat, other: Threat) -> bool:
-    """Do two threats differ in eps at most?"""
-    if type(one) is not type(other):
-        return False
-    pairs = [(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.name != "eps"]
-    return all(_same(a, b) for a, b in pairs)
-
-
-def _same(a: object, b: object) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and torch.equal(a, b.to(a))
-    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)

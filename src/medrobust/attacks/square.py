@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attacks.asking import goal_met, movable, needs_norm
+from medrobust.attacks.asking import NORMS, goal_met, movable
 from medrobust.attacks.attack import Needs, SearchAttack
 from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
 from medrobust.attacks.losses import Margin
@@ -54,6 +54,7 @@ class Square(SearchAttack):
     targeted: bool = False
 
     needs: ClassVar[Needs] = "scores"
+    norms: ClassVar[tuple[str, ...] | None] = NORMS
 
     def __post_init__(self) -> None:
         at_least("queries", self.queries, 2)
@@ -77,12 +78,7 @@ class Square(SearchAttack):
 
     @torch.no_grad()
     def search(self, case: Case) -> Found:
-        """Search by every restart, for the images that are neither wrong already nor fooled before.
-
-        Raises:
-            InputError: the threat is in another norm than L∞ or L2.
-        """
-        needs_norm("Square", case)
+        """Search by every restart, for the images that are neither wrong already nor fooled before."""
         effort, untouched = Effort.of(case), case.judge(case.space.start())
         effort.queries += 1
         attacked = ~untouched.success & movable(case)
