@@ -36,7 +36,6 @@ from medrobust.evaluation import (
     save_run,
 )
 from medrobust.evaluation.cautions import cautions
-from medrobust.evaluation.measure import Progress as OnProgress
 from medrobust.models import weights_fingerprint
 from medrobust.report import terminal_table, write_report
 from medrobust.statistics import summarise
@@ -170,7 +169,7 @@ def evaluate(
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
-        measured = measure(victim, dataset, campaign, part, advance)
+        measured = measure(victim, dataset, campaign, part, advance, advance.stage)
     described = _describe(victim, dataset, campaign, measured, part, model_name)
     checked = {aftercheck_part(part, check): _describe_check(described, check) for check in afterchecks}
     info = RunInfo(
@@ -191,7 +190,11 @@ def _describe(
 ) -> PartInfo:
     info, task = dataset.info, victim.task
     rows = [row for row in measured.rows if row["part"] == part]
-    told = cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)
+    told = [*cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)]
+    if measured.halved_to is not None:
+        told.append(
+            f"The batch was halved to {measured.halved_to} when memory ran out; the results do not depend on it."
+        )
     return PartInfo(
         dataset=replace(info, notes=(*told, *info.notes)),
         size=len(dataset),
@@ -238,10 +241,24 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+class ProgressBar:
+    """A bar on standard error."""
+
+    def __init__(self, bar: Progress, text: str, total: int) -> None:
+        self._bar, self._task = bar, bar.add_task(text, total=total)
+
+    def __call__(self, count: int) -> None:
+        """So many more are done."""
+        self._bar.advance(self._task, count)
+
+    def stage(self, text: str) -> None:
+        """What is being done from now on."""
+        self._bar.update(self._task, description=text)
+
+
 @contextmanager
-def progress_bar(part: str, total: int, shown: bool) -> Iterator[OnProgress]:
-    """A bar on standard error; gives the function that moves it."""
+def progress_bar(part: str, total: int, shown: bool) -> Iterator[ProgressBar]:
+    """A bar that moves when called with a count."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
-        attacked = bar.add_task(f"attacking {part}", total=total)
-        yield lambda count: bar.advance(attacked, count)
+        yield ProgressBar(bar, f"attacking {part}", total)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import ClassVar, Literal, Protocol, cast, overload
+from typing import ClassVar, Literal, Protocol, cast, overload, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from torch import Tensor
 from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
-from medrobust.errors import InputError, MedrobustWarning
-from medrobust.memory import out_of_memory
+from medrobust.data import Dataset
+from medrobust.errors import InputError
+from medrobust.memory import halved, out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -45,6 +45,15 @@ class Attack(Protocol):
         ids: Sequence[object] | None = None,
     ) -> AttackResult:
         """See `BatchAttack.__call__`."""
+        ...
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An attack that must see the whole data set before it attacks a batch of it."""
+
+    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
+        """The attack for the batches of this data set, at this budget; itself where nothing is to be prepared."""
         ...
 
 
@@ -178,15 +187,7 @@ class BatchAttack(ABC):
             count = len(images) if isinstance(images, Tensor) else 0
             if count < 2 or not out_of_memory(error):
                 raise
-        # outside of the handler, whose traceback keeps the tensors of the failed try alive
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = count // 2
-        warnings.warn(
-            f"out of memory with {count} images at once: going on with {half}; a batch size of {half} avoids the retry",
-            MedrobustWarning,
-            stacklevel=3,
-        )
+        halved(count)
         ids = list(range(count)) if ids is None else list(ids)
         parts = []
         for rows in torch.arange(count).tensor_split(2):

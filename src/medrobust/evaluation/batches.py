@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,22 @@ class Batch:
     def volumes(self) -> bool:
         """Whether the images have three spatial axes."""
         return self.images.ndim == 5
+
+    def rows(self, index: Tensor) -> Batch:
+        """Some of the images, by their places `(n,)` int64."""
+        if len(index) == len(self.indices):
+            return self
+        places = index.tolist()
+        return Batch(
+            [self.indices[place] for place in places],
+            [self.samples[place] for place in places],
+            self.images[index.to(self.images.device)],
+            self.truth[index.to(self.truth.device)],
+        )
+
+    def moved(self, truth: Tensor | None) -> Batch:
+        """With a truth `(B, …)` in register with attacked images; None is the same."""
+        return self if truth is None else replace(self, truth=truth.to(self.truth.device))
 
 
 def batches(dataset: Dataset, victim: Victim, size: int, on_bad: Callable[[Skipped], None] | None) -> Iterator[Batch]:
