@@ -35,7 +35,7 @@ def test_a_fraction_is_the_float_that_python_makes_of_it(k):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "4//255", "4/255/2", "4/", "1,5", "10 px", "nan", "inf", "1e999", "1e-9999999", "1/0", "-1", True]
+    "text", ["", "x", "4//255", "4/255/2", "4/", "1,5", "nan", "inf", "1e999", "1e-9999999", "1/0", "-1", True]
 )
 def test_refused(text):
     with pytest.raises(InputError, match="eps"):

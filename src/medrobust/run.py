@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medrobust._version import __version__
 from medrobust.attacks import PGD, SMIA, Attack
+from medrobust.attacks.transfer import with_surrogates
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation import (
@@ -141,6 +142,7 @@ def evaluate(
     config: Mapping[str, object] | None = None,
     progress: bool = False,
     afterchecks: Sequence[Aftercheck] = (),
+    surrogates: Mapping[str, Victim] | None = None,
 ) -> Run:
     """Attack every image of a data set by every attack at every budget, and measure what is left.
 
@@ -159,12 +161,16 @@ def evaluate(
         progress: show a progress bar on standard error.
         afterchecks: how the attacked images are measured once more, each as a part of its own, "<name>, <check>":
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
+        surrogates: name → another model; every attack is also made on each of them and shown to the victim, "pgd via
+            <name>". A victim without gradients is then attacked by those and by the attacks that need none.
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
     """
     if attacks is None:
         attacks = {"pgd": PGD(), "smia": SMIA()}
+    if surrogates:
+        attacks = with_surrogates(attacks, surrogates, victim)
     campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad, afterchecks)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)

@@ -48,6 +48,11 @@ class Attack(Protocol):
         ...
 
 
+def needs_of(attack: Attack) -> Needs:
+    """What an attack must see of a model; one that does not say may need gradients."""
+    return cast("Needs", getattr(attack, "needs", "gradients"))
+
+
 @runtime_checkable
 class Preparable(Protocol):
     """An attack that must see the whole data set before it attacks a batch of it."""

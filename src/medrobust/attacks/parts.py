@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from medrobust.attacks.gradients import (
@@ -56,21 +57,28 @@ def make_part(kind: str, catalogue: Mapping[str, Callable[..., Any]], written: o
     Raises:
         InputError: there is no such part, no such option of it, or an option has no such value.
     """
-    if not isinstance(written, str | Mapping):
-        return written
-    name: str = written if isinstance(written, str) else ""
-    options: Mapping[str, Any] | None = {}
-    if isinstance(written, Mapping):
-        if len(written) != 1:
-            raise InputError(f"{kind} must be a name, or one name with options, got {written!r}")
+    if isinstance(written, str):
+        return _named(kind, catalogue, written, {})
+    if isinstance(written, Mapping) and len(written) == 1:
         ((name, options),) = written.items()
-    if name not in catalogue:
-        raise unknown(f"{kind} part", str(name), catalogue)
-    if not isinstance(options, Mapping | None):
+        if isinstance(options, Mapping | None):
+            return _named(kind, catalogue, str(name), options or {})
         raise InputError(f"{kind} part {name}: its options must be a mapping, got {options!r}")
+    if hasattr(written, "begin") and not isinstance(written, type):
+        return written
+    raise InputError(f"{kind} must be a name, or one name with options, got {written!r}")
+
+
+def _named(kind: str, catalogue: Mapping[str, Callable[..., Any]], name: str, options: Mapping[str, Any]) -> Any:
+    if name not in catalogue:
+        raise unknown(f"{kind} part", name, catalogue)
+    known = signature(catalogue[name]).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {kind} part {name}", str(option), known)
     try:
-        return catalogue[name](**(options or {}))
-    except TypeError as error:
+        return catalogue[name](**options)
+    except (InputError, TypeError) as error:
         raise InputError(f"{kind} part {name}: {error}") from error
 
 

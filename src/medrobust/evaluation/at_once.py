@@ -43,7 +43,7 @@ class AtOnce:
         return values[0] if len(values) == 1 else joined(values, places)
 
     def _pieces(self, work: Callable[[Tensor], Value], places: Tensor) -> Iterator[tuple[Tensor, Value]]:
-        for piece in places.split(self.images):
+        for piece in torch.split(places, self.images):
             found = [] if len(piece) > self.images else self._tried(work, piece)
             if found:
                 yield piece, found[0]
@@ -59,7 +59,9 @@ class AtOnce:
                 if not out_of_memory(error):
                     raise
                 if len(piece) < 2:
-                    raise InputError(f"out of memory with one image: a smaller model or image is needed ({error})") from error
+                    raise InputError(
+                        f"out of memory with one image: a smaller model or image is needed ({error})"
+                    ) from error
             finally:
                 self._hear(heard)
         with halvings() as heard:

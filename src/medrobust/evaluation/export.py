@@ -103,9 +103,7 @@ def _file_name(index: int, sample_id: str) -> str:
 
 
 @torch.no_grad()
-def _rows(
-    victim: Victim, batch: Batch, moved: Batch, clean: Tensor, saved: Tensor, names: list[str]
-) -> list[Row]:
+def _rows(victim: Victim, batch: Batch, moved: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[Row]:
     columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),

@@ -172,9 +172,7 @@ class _Work:
 
         return self.at_once.run(forward, len(images))
 
-    def attack(
-        self, batch: Batch, outputs: Any, calls: Sequence[tuple[str, Call]], on_progress: Progress
-    ) -> list[Row]:
+    def attack(self, batch: Batch, outputs: Any, calls: Sequence[tuple[str, Call]], on_progress: Progress) -> list[Row]:
         """The rows of a batch, from its clean outputs on."""
         seed, count = self.campaign.seed, len(batch.indices)
         self.collector.add_clean(batch, outputs)

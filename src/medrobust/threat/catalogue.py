@@ -27,10 +27,14 @@ class ThreatEntry(NamedTuple):
 
 THREATS: dict[str, ThreatEntry] = {
     "linf": ThreatEntry(partial(Threat, norm="linf"), "every value by at most eps", Threat.unit, "4/255"),
-    "l2": ThreatEntry(partial(Threat, norm="l2"), "the whole change of an image, its Euclidean length", Threat.unit, "0.5"),
-    "l1": ThreatEntry(partial(Threat, norm="l1"), "the sum of the sizes of all changes: few values, far", Threat.unit, "10"),
+    "l2": ThreatEntry(
+        partial(Threat, norm="l2"), "the Euclidean length of an image's whole change", Threat.unit, "0.5"
+    ),
+    "l1": ThreatEntry(
+        partial(Threat, norm="l1"), "the summed sizes of all changes: few values, far", Threat.unit, "10"
+    ),
     "contrast": ThreatEntry(Contrast, "contrast and brightness of the whole image", Contrast.unit, "5%"),
-    "bias": ThreatEntry(BiasField, "a smooth field that multiplies the signal, as of an MR coil", BiasField.unit, "10%"),
+    "bias": ThreatEntry(BiasField, "a smooth field on the signal, as of an MR coil", BiasField.unit, "10%"),
     "deformation": ThreatEntry(Deformation, "a smooth displacement along each axis", Deformation.unit, "2px"),
     "band": ThreatEntry(
         BandNoise, "noise of a band of spatial frequencies, every value by at most eps", BandNoise.unit, "4/255"

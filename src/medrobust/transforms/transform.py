@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from torch import Tensor
@@ -24,6 +24,13 @@ class Transform(ABC):
     def random(self) -> bool:
         """Does it draw? Then it needs a generator for each image."""
         return False
+
+    def describe(self) -> list[dict[str, object]]:
+        """What is done, one after the other: name ("transform") and options, for records and reports."""
+        told: dict[str, object] = {"transform": type(self).__name__}
+        if is_dataclass(self):
+            told |= {option.name: getattr(self, option.name) for option in fields(self)}
+        return [told]
 
     @abstractmethod
     def __call__(self, images: Tensor, bounds: Bounds, generators: Sequence[torch.Generator] | None = None) -> Tensor:
@@ -58,6 +65,10 @@ class Chain(Transform):
             if not isinstance(transform, Transform):
                 raise InputError(f"a chain is made of transforms, got {transform!r}")
         object.__setattr__(self, "transforms", tuple(self.transforms))
+
+    def describe(self) -> list[dict[str, object]]:
+        """All of them."""
+        return [told for transform in self.transforms for told in transform.describe()]
 
     @property
     def random(self) -> bool:
