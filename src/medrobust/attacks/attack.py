@@ -207,6 +207,8 @@ class SearchAttack(BatchAttack):
     """An attack that searches for images of its own: the base of all but those that wrap others."""
 
     needs: ClassVar[Needs] = "gradients"
+    norms: ClassVar[tuple[str, ...] | None] = None
+    """Of the threats that it can attack within; None: of all."""
     targeted: bool
 
     @abstractmethod
@@ -238,6 +240,8 @@ class SearchAttack(BatchAttack):
                 f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
                 "or attack another model (a surrogate) and show its images to this one"
             )
+        for threat in threats:
+            check_norm(self, threat)
         for threat in threats[1:]:
             threat.check(images, victim.bounds)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=self.targeted) as case:
@@ -249,6 +253,13 @@ class SearchAttack(BatchAttack):
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """Search at several budgets; the cases differ in nothing else. What is shared between them is told here."""
         return [self.search(case) for case in cases]
+
+
+def check_norm(attack: SearchAttack, threat: Threat) -> None:
+    """Raise `InputError` when the attack cannot keep to such a threat."""
+    if attack.norms is not None and threat.norm not in attack.norms:
+        allowed = " or ".join(attack.norms)
+        raise InputError(f"{type(attack).__name__} is for changes within {allowed}, the threat is {threat.norm}")
 
 
 def described(value: object) -> object:

@@ -129,7 +129,7 @@ class Effort:
         """None yet."""
         return cls(*(torch.zeros(len(case), dtype=torch.int64, device=case.clean.device) for _ in range(3)))
 
-    def add(self, other: Effort, rows: Tensor) -> None:
+    def add(self, other: Effort, rows: Tensor | slice) -> None:
         """What was spent on some of the images."""
         self.steps[rows] += other.steps
         self.stuck[rows] += other.stuck

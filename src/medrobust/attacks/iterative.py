@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -21,6 +21,7 @@ from medrobust.attacks.sources import Backpropagation, GradientSource
 from medrobust.attacks.steps import Length, StepRule, Walk
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.errors import InputError
+from medrobust.threat import nested
 from medrobust.transforms import GaussianSmoothing
 
 Keep = Literal["last", "best"]
@@ -151,7 +152,7 @@ class IterativeAttack(SearchAttack):
 
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """Run the loop at every budget; with `early_stop` from the smallest on, each time for what still stands."""
-        if not self.early_stop or len(cases) == 1 or not _nested(cases):
+        if not self.early_stop or len(cases) == 1 or not nested([case.threat for case in cases]):
             return [self.search(case) for case in cases]
         found: dict[int, Found] = {}
         before: Found | None = None
@@ -169,21 +170,3 @@ class IterativeAttack(SearchAttack):
         found = self.search(case.rows(standing))
         effort.add(found.effort, standing)
         return Found(exchanged(before.candidate, found.candidate, standing), effort)
-
-
-def _nested(cases: Sequence[Case]) -> bool:
-    """Do the threats differ in a radius alone, so that the balls lie in each other?"""
-    first, *others = (case.threat for case in cases)
-    if isinstance(first.eps, Tensor):
-        return False
-    same = [f.name for f in fields(first) if f.name != "eps"]
-
-    def alike(a: object, b: object) -> bool:
-        return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)
-
-    return all(
-        type(other) is type(first)
-        and not isinstance(other.eps, Tensor)
-        and all(alike(getattr(first, name), getattr(other, name)) for name in same)
-        for other in others
-    )
