@@ -50,7 +50,9 @@ def transfer_matrix(
     if len(victims) < 2 or CLEAN in victims:
         raise InputError(f"a matrix takes two or more models, none of them named {CLEAN!r}; got {list(victims)}")
     attack, threat = PGD() if attack is None else attack, Threat(4 / 255) if threat is None else threat
-    main, rows, clean = TASK_TRAITS[dataset.info.task].main, [], {}
+    main = TASK_TRAITS[dataset.info.task].main
+    clean: dict[str, object] = {}
+    rows = []
     for source, victim in victims.items():
         others = {name: another_model(other, victim, name) for name, other in victims.items() if name != source}
         run = evaluate(

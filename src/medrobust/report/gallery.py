@@ -19,9 +19,9 @@ from torch import Tensor
 from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import GalleryAttack, GalleryImage, PartInfo
 from medrobust.report.answers import answer_text, counting_detections, is_right, truth_text
+from medrobust.report.budgets import budget_text
 from medrobust.report.marks import LARGEST, Pixels, boxed, contoured, reduced
 from medrobust.report.numbers import plain
-from medrobust.report.wording import budget_text
 from medrobust.statistics import TASK_TRAITS
 
 HU_WINDOW = (-600.0, 1500.0)  # level and width: lung

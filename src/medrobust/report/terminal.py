@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medrobust.evaluation.records import PartInfo, RunInfo
-from medrobust.report.numbers import format_change, format_eps, format_norm, format_value, plain
+from medrobust.report.budgets import budget_text
+from medrobust.report.numbers import format_change, format_value, plain
 from medrobust.report.table import Line, PartTable, part_table
 from medrobust.report.wording import interval_sentence, no_interval_sentence, sample_sentence, skipped_sentence
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, TaskTraits
@@ -53,8 +54,7 @@ def _table(lines: PartTable, part: PartInfo) -> Table:
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_row(*_cells(lines.clean, traits, part))
     for budget in lines.budgets:
-        eps = format_eps(budget[0].eps, part.dataset.unit)
-        table.add_row(Text(f"{format_norm(budget[0].norm)} ≤ {eps}", style="cyan"))
+        table.add_row(Text(budget_text(budget[0].norm, budget[0].eps, part), style="cyan"))
         for line in budget:
             table.add_row(*_cells(line, traits, part), style="bold" if line.attack == WORST_CASE else "")
     return table

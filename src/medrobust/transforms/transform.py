@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,10 +27,8 @@ class Transform(ABC):
 
     def describe(self) -> list[dict[str, object]]:
         """What is done, one after the other: name ("transform") and options, for records and reports."""
-        told: dict[str, object] = {"transform": type(self).__name__}
-        if is_dataclass(self):
-            told |= {option.name: getattr(self, option.name) for option in fields(self)}
-        return [told]
+        options = getattr(self, "__dataclass_fields__", {})
+        return [{"transform": type(self).__name__, **{name: getattr(self, name) for name in options}}]
 
     @abstractmethod
     def __call__(self, images: Tensor, bounds: Bounds, generators: Sequence[torch.Generator] | None = None) -> Tensor:
