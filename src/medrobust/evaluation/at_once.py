@@ -59,9 +59,7 @@ class AtOnce:
                 if not out_of_memory(error):
                     raise
                 if len(piece) < 2:
-                    raise InputError(
-                        f"out of memory with one image: a smaller model or image is needed ({error})"
-                    ) from error
+                    raise InputError(f"out of memory with a single image; resize the images ({error})") from error
             finally:
                 self._hear(heard)
         with halvings() as heard:

@@ -47,7 +47,7 @@ class Call:
         def attacked(index: Tensor) -> list[AttackResult]:
             piece, count = batch.rows(index), len(batch.ids)
             threats = [threat.rows(index, count) for threat in self.threats] if len(index) < count else self.threats
-            with model_errors_told(batch):
+            with model_errors_told(on_images(batch)):
                 if len(threats) == 1:
                     return [self.attack(victim, piece.images, piece.truth, threats[0], seed, piece.ids)]
                 assert isinstance(self.attack, BatchAttack)
@@ -80,13 +80,25 @@ def calls_of(
     for threat in threats:
         tell(threat)
         started = time.perf_counter()
-        made = attack.prepared(victim, dataset, threat, seed)
-        ready.append((made, threat, (time.perf_counter() - started) / len(dataset)))
+        made = _prepared(attack, threat, victim, dataset, seed)
+        ready.append((made, threat, 0.0 if made is attack else (time.perf_counter() - started) / len(dataset)))
     for _, group in groupby(ready, key=lambda one: id(one[0])):
         members = list(group)
         seconds = sum(member[2] for member in members) / len(members)
         for call in _shared(members[0][0], [member[1] for member in members]):
             yield Call(call.attack, call.threats, seconds)
+
+
+def _prepared(attack: Preparable, threat: Threat, victim: Victim, dataset: Dataset, seed: int) -> Attack:
+    try:
+        with model_errors_told("while an attack is prepared"):
+            return attack.prepared(victim, dataset, threat, seed)
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise InputError(
+                f"out of memory while {type(attack).__name__} is prepared: lower its batch_size"
+            ) from error
+        raise
 
 
 def _shared(attack: Attack, threats: Sequence[Threat]) -> list[Call]:
@@ -102,8 +114,8 @@ def check_untargeted(label: str, attack: Attack) -> None:
 
 
 @contextmanager
-def model_errors_told(batch: Batch) -> Iterator[None]:
-    """Tell in one line what a user's model raises on a batch; running out of memory is left as it is."""
+def model_errors_told(where: str) -> Iterator[None]:
+    """Tell in one line what a user's model raises; running out of memory is left as it is."""
     try:
         yield
     except (MedrobustError, MemoryError, torch.OutOfMemoryError):
@@ -111,5 +123,9 @@ def model_errors_told(batch: Batch) -> Iterator[None]:
     except Exception as error:  # whatever a user's code may raise
         if out_of_memory(error):
             raise
-        shape = tuple(batch.images.shape[1:])
-        raise InputError(f"the model fails on images {shape}: {type(error).__name__}: {error}") from error
+        raise InputError(f"the model fails {where}: {type(error).__name__}: {error}") from error
+
+
+def on_images(batch: Batch) -> str:
+    """Where a model fails, by the images of a batch."""
+    return f"on images {tuple(batch.images.shape[1:])}"

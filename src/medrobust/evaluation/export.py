@@ -15,8 +15,8 @@ from medrobust.attacks import Attack
 from medrobust.data import Dataset
 from medrobust.data.file_types import without_suffix
 from medrobust.errors import InputError
-from medrobust.evaluation.attacking import calls_of, check_untargeted, model_errors_told
-from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.attacking import calls_of, check_untargeted, model_errors_told, on_images
+from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.columns import Columns, Row, answers, as_rows
 from medrobust.evaluation.image_files import image_files
 from medrobust.evaluation.quality import image_quality
@@ -62,12 +62,13 @@ def export_adversarial(
     rows: list[Row] = []
     with new_folder(folder) as unfinished, victim.evaluating():
         (unfinished / CLEAN).mkdir()
-        (call,) = calls_of(attack, [threat], victim, dataset, seed)
+        whole = dataset if on_bad is None else Usable(dataset, victim)
+        (call,) = calls_of(attack, [threat], victim, whole, seed)
         for batch in batches(dataset, victim, batch_size, on_bad):
             files = image_files(batch, info, threat, deidentify=deidentify)
             batch = replace(batch, images=files.representable(batch.images))
             victim.task.check_truth(batch.truth)
-            with model_errors_told(batch):
+            with model_errors_told(on_images(batch)):
                 result = call.attack(victim, batch.images, batch.truth, files.limit(threat), seed, batch.ids)
             names = [
                 _file_name(index, sample.id) + files.suffix(sample)

@@ -15,8 +15,8 @@ from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation.afterchecks import Aftercheck, aftercheck_part
 from medrobust.evaluation.at_once import AtOnce
-from medrobust.evaluation.attacking import Call, calls_of, check_untargeted, model_errors_told
-from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.attacking import Call, calls_of, check_untargeted, model_errors_told, on_images
+from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import look_like_probabilities
 from medrobust.evaluation.columns import Columns, Row, answers, as_rows, changes, identities
 from medrobust.evaluation.gallery import GalleryCollector
@@ -141,12 +141,13 @@ class _Work:
 
     def calls(self, dataset: Dataset, on_stage: Callable[[str], None]) -> list[tuple[str, Call]]:
         """Label and call of every attack, all that need the whole data set prepared."""
+        whole = Usable(dataset, self.victim) if self.campaign.skip_bad else dataset
 
         def ready(label: str, attack: Attack) -> Iterator[tuple[str, Call]]:
             def tell(threat: Threat) -> None:
                 on_stage(f"preparing {label} for {self.part}, {threat.norm} ≤ {threat.budget():g}")
 
-            for call in calls_of(attack, self.campaign.threats, self.victim, dataset, self.campaign.seed, tell):
+            for call in calls_of(attack, self.campaign.threats, self.victim, whole, self.campaign.seed, tell):
                 yield label, call
 
         found = [one for label, attack in self.campaign.attacks.items() for one in ready(label, attack)]
@@ -167,7 +168,7 @@ class _Work:
         """A model's outputs for the images of a batch, or for what was made of them."""
 
         def forward(index: Tensor) -> Any:
-            with model_errors_told(batch):
+            with model_errors_told(on_images(batch)):
                 return victim(images if len(index) == len(images) else images[index.to(images.device)])
 
         return self.at_once.run(forward, len(images))
@@ -213,7 +214,7 @@ class _Work:
 
     @torch.no_grad()
     def _changed(self, check: Aftercheck, victim: Victim, batch: Batch, images: Tensor) -> Tensor:
-        with model_errors_told(batch):
+        with model_errors_told(on_images(batch)):
             return check.changed(images, victim.bounds, self.campaign.seed, batch.ids)
 
 
