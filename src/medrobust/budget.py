@@ -53,6 +53,8 @@ class Budget:
         return self.eps
 
     def __str__(self) -> str:
+        if self.unit == "pixels":
+            return f"{self.eps:g} pixels"
         return f"{100 * self.eps:g}%" if self.unit == "%" else f"{self.eps:g}{self.unit or ''}"
 
 
