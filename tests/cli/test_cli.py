@@ -323,7 +323,7 @@ BAD = [
     (("--eps", "5%"), "eps 5% does not fit the data, whose unit is [0, 1]"),
     (("--norm", "contrast", "--eps", "2px"), "eps 2 pixels does not fit the threat contrast, whose unit is %"),
     (("--norm", "contrats"), "threat.norm: unknown threat 'contrats': did you mean 'contrast'?"),
-    (("--norm", "l2"), "threat.norm l2 has no usual budgets: give eps, e.g. 0.5"),
+    (("l2.yaml",), "threat.norm l2 has no usual budgets: give eps, e.g. 0.5"),
     (("--surrogate", "python:mymodel:mak"), "mak"),
     (("--surrogate-weights", "other.safetensors"), "1 --surrogate-weights for 0 --surrogate: give one for each"),
     (("part.yaml",), "attacks.mine: attack pgd: unknown option of input part si 'copis': did you mean 'copies'?"),
@@ -365,6 +365,7 @@ BAD = [
 def test_bad_input_is_one_line_and_exit_2(medrobust, folder, arguments, message):
     Path("tagged.yaml").write_text("data: !!python/object/apply:os.system ['touch pwned']\n")
     Path("typo.yaml").write_text("atacks: [pgd]\n")
+    Path("l2.yaml").write_text("data: toymnist.npz\nmodel: python:mymodel:make\nthreat: {norm: l2}\n")
     Path("part.yaml").write_text("attacks: {mine: {attack: pgd, inputs: [di, {si: {copis: 3}}]}}\n")
     Path("loss.yaml").write_text("attacks: {smia: {loss: dlrr}}\n")
     Path("defence.yaml").write_text("model: {source: 'timm:resnet18', defence: [jpg]}\n")
