@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medrobust.black_box import BlackBox
 from medrobust.config import EMBEDDED, ModelConfig, RunConfig, SurrogateConfig
 from medrobust.data import Dataset, DatasetInfo, open_dataset
 from medrobust.data.class_names import class_indices
@@ -21,7 +22,7 @@ from medrobust.models import load_model
 from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.transforms import defended, make_transform
-from medrobust.victim import Victim
+from medrobust.victim import Victim, gives_gradients
 
 EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
@@ -172,9 +173,22 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     if info.source.startswith(EMBEDDED) and info.task == "segmentation":
         options = {"success_dice": EMBEDDED_SUCCESS_DICE, **options}
     task = task_for(info, **options)
+    if not gives_gradients(model):
+        return _black_box(model, task, bounds, settings)
+    if settings.probabilities:
+        raise InputError(
+            f"model.probabilities is for black boxes (onnx:, or a python: function); {source} is a network"
+        )
     how = {"channels_last": _in_library(info, source), **settings.victim_options()}
     victim = Victim(model, task, bounds, settings.mean, settings.std, **how)
     return victim if settings.defence is None else defended(victim, make_transform(settings.defence), config.seed)
+
+
+def _black_box(model: nn.Module, task: Task, bounds: tuple[float, float], settings: ModelConfig) -> Victim:
+    for name in ("defence", *settings.victim_options()):
+        if getattr(settings, name) is not None:
+            raise InputError(f"model.{name} is for networks; a black box runs as it is, leave it out")
+    return BlackBox(model, task, bounds, settings.mean, settings.std, probabilities=settings.probabilities)
 
 
 def _surrogates(info: DatasetInfo, config: RunConfig, victim: Victim) -> dict[str, Victim]:

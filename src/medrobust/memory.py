@@ -35,7 +35,7 @@ def halved(count: int) -> int:
         torch.cuda.empty_cache()
     half = count // 2
     warnings.warn(
-        f"out of memory with {count} images at once: going on with {half}; a batch size of {half} avoids the retry",
+        f"out of memory with {count} images at once: going on with {half}; the results are the same",
         MedrobustWarning,
         stacklevel=3,
     )

@@ -35,11 +35,12 @@ class Victim:
             third less time. The weights are laid out so for the time of a call, or of `evaluating()`. Not for models
             that reshape their features by `.view`, which raise in that layout.
 
+    Attributes:
+        differentiable: whether gradients can be had, see `gives_gradients`.
+
     Raises:
         InputError: bounds are not finite and ascending, or std is not positive.
     """
-
-    differentiable: bool = True
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Victim:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         self.model = model
+        self.differentiable = gives_gradients(model)
         self.task = task
         self.bounds = ascending(bounds)
         self.mean, self.std = normalisation(mean, std)
@@ -140,6 +142,11 @@ class Victim:
                 f"images range from {least:g} to {most:g}, outside the bounds [{low:g}, {high:g}]"
                 f"{_range_hint(least, most, self.bounds)}"
             )
+
+
+def gives_gradients(model: nn.Module) -> bool:
+    """False when a module within the model says that it gives none, by an attribute `differentiable`."""
+    return all(getattr(module, "differentiable", True) for module in model.modules())
 
 
 def ascending(bounds: Sequence[float]) -> tuple[float, float]:

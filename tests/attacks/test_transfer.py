@@ -11,6 +11,7 @@ from torch import nn
 import medrobust as mr
 from medrobust.attacks.attack import needs_of
 from medrobust.attacks.transfer import Transfer, with_surrogates
+from medrobust.black_box import BlackBox
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 from medrobust.models import weights_fingerprint
@@ -18,14 +19,6 @@ from medrobust.threat import Deformation
 
 THREAT = mr.Threat(8 / 255)
 IDS = ["a", "b", "c", "d"]
-
-
-class BlackBox(mr.Victim):
-    differentiable = False
-
-    def forward(self, images):
-        with torch.no_grad():
-            return super().forward(images.detach())
 
 
 def other_network(seed: int = 1) -> nn.Module:

@@ -326,7 +326,7 @@ BAD = [
     (("l2.yaml",), "threat.norm l2 has no usual budgets: give eps, e.g. 0.5"),
     (("--surrogate", "python:mymodel:mak"), "mak"),
     (("--surrogate-weights", "other.safetensors"), "1 --surrogate-weights for 0 --surrogate: give one for each"),
-    (("part.yaml",), "attacks.mine: attack pgd: unknown option of input part si 'copis': did you mean 'copies'?"),
+    (("part.yaml",), "attacks.mine: attack pgd: unknown option of input si 'copis': did you mean 'copies'?"),
     (("loss.yaml",), "attack smia: unknown loss 'dlrr': did you mean 'dlr'?"),
     (("defence.yaml",), "defence.yaml: model.defence: unknown transform 'jpg': did you mean 'jpeg'?"),
     (("--eps", "10HU"), "does not fit the data, whose unit is [0, 1]"),

@@ -164,7 +164,9 @@ ATTACKS: dict[str, CatalogueEntry] = {
     "vni": CatalogueEntry(VNIFGSM, "NI-FGSM tuned by the gradients of neighbours (VNI-FGSM)", "arXiv:2103.15571"),
     "pi": CatalogueEntry(PIFGSM, "steps too long, their excess passed on to neighbours (PI-FGSM)", "arXiv:2007.06891"),
     "apgd": CatalogueEntry(APGD, "PGD that finds its step size, on the cross-entropy (APGD-CE)", "arXiv:2003.01690"),
-    "apgd-dlr": CatalogueEntry(APGDDLR, "the same on the difference of logits ratio (APGD-DLR)", "arXiv:2003.01690"),
+    "apgd-dlr": CatalogueEntry(
+        APGDDLR, "the same on the difference of logits ratio (APGD-DLR)", "arXiv:2003.01690", EVERY_POSITION
+    ),
     "apgd-t": CatalogueEntry(
         APGDT, "the same towards one class after the other (APGD-T)", "arXiv:2003.01690", EVERY_POSITION
     ),

@@ -183,24 +183,42 @@ class BatchAttack(ABC):
         seed: int,
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
-        """The results, by halves where the whole does not fit into memory."""
-        try:
-            if len(threats) == 1:
-                return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
-            return self.attack_budgets(victim, images, truth, threats, seed, ids)
-        except (RuntimeError, MemoryError) as error:
-            count = len(images) if isinstance(images, Tensor) else 0
-            if count < 2 or not out_of_memory(error):
-                raise
-        halved(count)
-        ids = list(range(count)) if ids is None else list(ids)
-        parts = []
-        for rows in torch.arange(count).tensor_split(2):
-            threats_of = [threat.rows(rows, count) for threat in threats]
-            chosen = [ids[place] for place in rows.tolist()]
-            parts.append(self._in_memory(victim, images[rows], truth[rows], threats_of, seed, chosen))
-        places = torch.arange(count).tensor_split(2)
-        return [joined_results(pair, places) for pair in zip(*parts, strict=True)]
+        """The results; where the whole batch does not fit into memory, of smaller and smaller parts of it."""
+        count = len(images) if isinstance(images, Tensor) else 0
+        known = list(range(count)) if ids is None else list(ids)
+        if count < 2 or len(known) != count or len(truth) != count:
+            return self._at_once(victim, images, truth, threats, seed, ids)
+        parts: list[list[AttackResult]] = []
+        places: list[Tensor] = []
+        size, begin = count, 0
+        while begin < count:
+            rows = torch.arange(begin, min(begin + size, count))
+            some = [threat.rows(rows, count) for threat in threats] if len(rows) < count else threats
+            names = known[begin : begin + size]
+            try:
+                parts.append(self._at_once(victim, images[begin : begin + size], truth[rows], some, seed, names))
+            except (RuntimeError, MemoryError) as error:
+                if len(rows) < 2 or not out_of_memory(error):
+                    raise
+            else:
+                places.append(rows)
+                begin += len(rows)
+                continue
+            size = halved(len(rows))
+        return [joined_results(of_one, places) for of_one in zip(*parts, strict=True)]
+
+    def _at_once(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        if len(threats) == 1:
+            return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
+        return self.attack_budgets(victim, images, truth, threats, seed, ids)
 
 
 class SearchAttack(BatchAttack):
@@ -210,6 +228,10 @@ class SearchAttack(BatchAttack):
     norms: ClassVar[tuple[str, ...] | None] = None
     """Of the threats that it can attack within; None: of all."""
     targeted: bool
+
+    def sees(self) -> Needs:
+        """What it must see of a model as it is configured."""
+        return self.needs
 
     @abstractmethod
     def search(self, case: Case) -> Found:
@@ -235,7 +257,7 @@ class SearchAttack(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """As `attack_batch`, at every budget."""
-        if self.needs == "gradients" and not victim.differentiable:
+        if self.sees() == "gradients" and not victim.differentiable:
             raise InputError(
                 f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
                 "or attack another model (a surrogate) and show its images to this one"

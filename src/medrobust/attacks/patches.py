@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -69,10 +70,18 @@ class _Patches(PerImage):
         return Move(moved, direction, self.length)
 
     def _spread(self, values: Tensor) -> Tensor:
-        """The sum over the pixels around; only its sign counts."""
-        side, axes = self.rule.patch, values.ndim - 2
-        around = torch.ones((1, 1, *[side] * axes), device=values.device, dtype=values.dtype)
-        around.view(-1)[around.numel() // 2] = 0
-        convolve = F.conv2d if axes == 2 else F.conv3d
-        channels = values.reshape(-1, 1, *values.shape[2:])
-        return convolve(channels, around, padding=side // 2).view_as(values)
+        """The sum over the pixels around; only its sign counts.
+
+        Shifted views are added, always in the same order: a convolution sums in one that hangs on the batch, and what
+        cancels out must do so for every batch alike.
+        """
+        radius, spatial = self.rule.patch // 2, values.shape[2:]
+        padded = F.pad(values, [radius] * 2 * len(spatial))
+        total = torch.zeros_like(values)
+        for corner in product(range(self.rule.patch), repeat=len(spatial)):
+            if any(place != radius for place in corner):
+                view = padded
+                for axis, (place, length) in enumerate(zip(corner, spatial, strict=True)):
+                    view = view.narrow(axis + 2, place, length)
+                total += view
+        return total

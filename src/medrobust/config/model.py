@@ -32,6 +32,7 @@ class ModelConfig(Section):
     window: list[int] | None = None
     overlap: float = 0.25
     over_slices: int | str | None = None
+    probabilities: bool = False
     defence: Any = None
     channels_last: bool | None = None
     compile: bool | None = None

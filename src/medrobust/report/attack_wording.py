@@ -20,7 +20,8 @@ def is_transfer(label: str, part: PartInfo) -> bool:
 
 def knows_answers_alone(part: PartInfo) -> bool:
     """Whether no attack used the model's gradients."""
-    return all(is_transfer(label, part) or attack_name(label, part) in WITHOUT_GRADIENTS for label in part.attacks)
+    blind = (is_transfer(label, part) or attack_name(label, part) in WITHOUT_GRADIENTS for label in part.attacks)
+    return part.victim.get("black_box") is True or all(blind)
 
 
 def without_gradients(part: PartInfo) -> list[str]:

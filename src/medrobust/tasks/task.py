@@ -56,7 +56,7 @@ class Task(ABC, Generic[Outputs]):
         """Bool `(B,)`: is the answer wrong? The counterpart of being right before an attack."""
 
     def worth(self, outputs: Outputs, truth: Tensor) -> Tensor:
-        """What is left of the answer, float `(B,)` in [0, 1]: 1 if it is right, else 0, where nothing finer is measured."""
+        """What is left of the answer, float `(B,)` in [0, 1]: is it right, 1 or 0, where nothing finer is measured."""
         return (~self.fooled(outputs, truth)).double()
 
     @abstractmethod
