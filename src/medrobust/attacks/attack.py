@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import ClassVar, Literal, Protocol, cast, overload
+from typing import ClassVar, Literal, Protocol, cast, overload, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,16 +13,14 @@ from torch import Tensor
 from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
-from medrobust.errors import InputError, MedrobustWarning
-from medrobust.memory import out_of_memory
+from medrobust.data import Dataset
+from medrobust.errors import InputError
+from medrobust.memory import halved, out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
 Needs = Literal["gradients", "scores", "decisions"]
 """What an attack must see of a model: gradients, the scores of all answers, or the answer alone."""
-
-
-OUT_OF_MEMORY = "out of memory with {} images at once: going on with {}; the results are the same"
 
 
 class Attack(Protocol):
@@ -48,6 +45,20 @@ class Attack(Protocol):
         ids: Sequence[object] | None = None,
     ) -> AttackResult:
         """See `BatchAttack.__call__`."""
+        ...
+
+
+def needs_of(attack: Attack) -> Needs:
+    """What an attack must see of a model; one that does not say may need gradients."""
+    return cast("Needs", getattr(attack, "needs", "gradients"))
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An attack that must see the whole data set before it attacks a batch of it."""
+
+    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
+        """The attack for the batches of this data set, at this budget; itself where nothing is to be prepared."""
         ...
 
 
@@ -189,15 +200,11 @@ class BatchAttack(ABC):
             except (RuntimeError, MemoryError) as error:
                 if len(rows) < 2 or not out_of_memory(error):
                     raise
-                size = len(rows) // 2
             else:
                 places.append(rows)
                 begin += len(rows)
                 continue
-            # outside of the handler, whose traceback keeps the tensors of the failed try alive
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            warnings.warn(OUT_OF_MEMORY.format(len(rows), size), MedrobustWarning, stacklevel=3)
+            size = halved(len(rows))
         return [joined_results(of_one, places) for of_one in zip(*parts, strict=True)]
 
     def _at_once(
