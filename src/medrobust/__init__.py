@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         TargetedFAB,
         TaskLoss,
         Towards,
+        Transfer,
         TranslationInvariance,
         TranslationSMIA,
         Universal,
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from medrobust.run import Run, evaluate, load_run
     from medrobust.tasks import Classification, Detection, Segmentation, Task
     from medrobust.threat import BandNoise, BiasField, Contrast, Deformation, Threat, make_threat
+    from medrobust.transferring import transfer_matrix
     from medrobust.transforms import (
         JPEG,
         BitDepth,
@@ -210,6 +212,7 @@ __all__ = [
     "TaskLoss",
     "Threat",
     "Towards",
+    "Transfer",
     "TranslationInvariance",
     "TranslationSMIA",
     "Universal",
@@ -228,9 +231,11 @@ __all__ = [
     "make_transform",
     "open_dataset",
     "pad_boxes",
+    "transfer_matrix",
 ]
 
 _HOMES = {
+    "transferring": ("transfer_matrix",),
     "black_box": ("BlackBox",),
     "attacks": (
         "CarliniWagner",
@@ -300,6 +305,7 @@ _HOMES = {
         "TOG",
         "TaskLoss",
         "Towards",
+        "Transfer",
         "TranslationInvariance",
         "TranslationSMIA",
         "Universal",

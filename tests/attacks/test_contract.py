@@ -21,6 +21,7 @@ from medrobust.attacks import (
     make_attack,
 )
 from medrobust.attacks.attack import SearchAttack
+from medrobust.attacks.nearest import NearestAttack
 from medrobust.errors import InputError
 from medrobust.tasks import Classification
 from medrobust.threat import Threat
@@ -165,7 +166,8 @@ def test_what_is_handed_in(name, case):
         assert torch.allclose(result.loss, victim.task.loss(outputs, truth), rtol=1e-5, atol=1e-6)
         fooled = victim.task.fooled(outputs, truth)
         assert torch.equal(result.success, ~fooled if attack.targeted else fooled)
-        if bool(attacked.any()):
+        # who looks for the nearest border need not raise the loss, the mean over several labels, on the way
+        if bool(attacked.any()) and not isinstance(attack, NearestAttack):
             change = float((result.loss - clean_loss)[attacked].mean())
             assert change < 0 if attack.targeted else change > 0
         if loop(name):
@@ -347,13 +349,9 @@ def test_a_model_without_a_differentiable_path_is_told(attack):
         def forward(self, x: Tensor) -> Tensor:
             return (x.flatten(1)[:, :3].detach() > 0.5).float()
 
+    victim, images = Victim(Stepped(), Classification(3)), torch.rand(2, 1, 4, 4)
     with pytest.raises(InputError, match="differentiable path"):
-        attack(
-            Victim(Stepped(), Classification(3)),
-            torch.rand(2, 1, 4, 4),
-            torch.tensor([0, 1]),
-            threat_for(attack, 0.1),
-        )
+        attack(victim, images, victim(images).argmax(1), threat_for(attack, 0.1))
 
 
 @pytest.mark.parametrize("name", ["bim", "smia"])

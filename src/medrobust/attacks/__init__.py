@@ -7,7 +7,7 @@ from inspect import signature
 from typing import NamedTuple
 
 from medrobust.attacks.apgd import APGD, APGDDLR, APGDT, AdaptiveWalk
-from medrobust.attacks.attack import Attack
+from medrobust.attacks.attack import Attack, Preparable
 from medrobust.attacks.carlini_wagner import CarliniWagner
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dag_loss import DAGLoss
@@ -67,6 +67,7 @@ from medrobust.attacks.targets import EmptyMask, MaskFile, ShiftedMask, make_tar
 from medrobust.attacks.tog import TOG, DetectionGoal
 from medrobust.attacks.towards import Towards
 from medrobust.attacks.trajectory import Trajectory
+from medrobust.attacks.transfer import Transfer
 from medrobust.attacks.universal import OneChange, Universal
 from medrobust.errors import InputError, unknown
 from medrobust.transforms import GaussianSmoothing
@@ -136,6 +137,7 @@ __all__ = [
     "Normalisation",
     "OneChange",
     "PatchWise",
+    "Preparable",
     "Scales",
     "SegPGD",
     "SegPGDLoss",
@@ -150,6 +152,7 @@ __all__ = [
     "TaskLoss",
     "Towards",
     "Trajectory",
+    "Transfer",
     "TranslationInvariance",
     "TranslationSMIA",
     "Universal",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import BatchAttack, described
+from medrobust.attacks.attack import BatchAttack, Needs, described, needs_of
 from medrobust.attacks.case import Effort, Found, handed_in, nothing, opened, rows_where
 from medrobust.attacks.per_image import either, exchanged, rows_of
 from medrobust.attacks.result import AttackResult
@@ -20,6 +20,7 @@ from medrobust.errors import InputError
 from medrobust.threat import Threat, nested
 from medrobust.victim import Victim
 
+LEAST_FIRST: tuple[Needs, ...] = ("decisions", "scores", "gradients")
 UNTOUCHED = "clean"  # found by nobody: the image was answered wrong as it is
 
 
@@ -55,6 +56,11 @@ class Ensemble(BatchAttack):
         if self.targeted or any(getattr(one.attack, "targeted", False) for one in made):
             raise InputError("an ensemble looks for any wrong answer: none of its attacks can be targeted")
         object.__setattr__(self, "members", tuple(made))
+
+    @property
+    def needs(self) -> Needs:
+        """The most that a member needs."""
+        return max((needs_of(one.attack) for one in self.members), key=LEAST_FIRST.index, default="gradients")
 
     def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
         """The attacks that are run against such a victim and threat."""

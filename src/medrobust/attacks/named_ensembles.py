@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medrobust.attacks.apgd import APGD, APGDT
-from medrobust.attacks.attack import SearchAttack
+from medrobust.attacks.attack import Needs, SearchAttack
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dense import CosPGD, SegPGD
 from medrobust.attacks.ensembles import Ensemble, Member
@@ -56,6 +56,11 @@ class Standard(Ensemble):
         at_least("queries", self.queries, 2)
         if self.members:
             raise InputError(f"{type(self).__name__} has its own members: an Ensemble takes others")
+
+    @property
+    def needs(self) -> Needs:
+        """Scores: of a black box the members that need gradients are left out."""
+        return "scores"
 
     def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
         """Those of the four that can attack this victim within this threat."""
