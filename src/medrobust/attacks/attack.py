@@ -48,7 +48,7 @@ class Attack(Protocol):
         ...
 
 
-def needs_of(attack: Attack) -> Needs:
+def needs_of(attack: object) -> Needs:
     """What an attack must see of a model; one that does not say may need gradients."""
     return cast("Needs", getattr(attack, "needs", "gradients"))
 
