@@ -15,7 +15,7 @@ from medrobust.attacks.loop import Plan, run_plan
 from medrobust.attacks.losses import DLR, Margin, TargetedDLR
 from medrobust.attacks.objectives import Objective
 from medrobust.attacks.per_image import PerImage, exchanged, rows_of
-from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, stepped
+from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, held, stepped
 from medrobust.checks import at_least
 from medrobust.threat import per_image
 
@@ -83,7 +83,7 @@ class _Adaptive(PerImage):
         else:
             moved = point + KEPT * (straight - point) + (1 - KEPT) * (point - self.before)
             space.project_(moved)
-        self.before = point
+        self.before, moved = point, held(moved, at)
         return Move(moved, moved - point, 1.0)
 
     def _checked(self, point: Tensor, gradient: Tensor, index: int) -> tuple[Tensor, Tensor]:

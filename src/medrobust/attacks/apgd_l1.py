@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.per_image import PerImage
-from medrobust.attacks.steps import Length, Move, Situation, Stepper, stepped
+from medrobust.attacks.steps import Length, Move, Situation, Stepper, held, stepped
 from medrobust.errors import InputError
 from medrobust.threat import per_image
 
@@ -65,7 +65,7 @@ class _Sparse(PerImage):
         direction = self._sparse(gradient)
         moved = stepped(point, direction, self.eta)
         at.case.space.project_(moved)
-        return Move(moved, direction, self.eta)
+        return Move(held(moved, at), direction, self.eta)
 
     def _checked(self, point: Tensor, gradient: Tensor, case: Case) -> tuple[Tensor, Tensor]:
         changed = _changed(self.best, case)
