@@ -122,11 +122,10 @@ def test_asma_starts_along_adv_libs_gradient(in_the_middle):
     wanted = oracle.truth[:6].roll(1, 0)
     for place in range(6):
         image, mask = images[place : place + 1], wanted[place : place + 1]
-        tau = 1e-4
         theirs = shown(
             oracle.model,
             lambda image=image, mask=mask: from_adv_lib.asma(
-                oracle.model, image, mask, steps=2, tau=tau, beta=0.0, share=0.99
+                oracle.model, image, mask, steps=2, tau=1e-4, beta=0.0, share=0.99
             ),
         )
         attack = ASMA(steps=1, step_size=0.02, beta=0.0, tau=1.0)
@@ -176,7 +175,10 @@ def balanced(logits: Tensor, truth: Tensor) -> Tensor:
     """The same with the pixels of a class sharing one weight, class by class of an image's truth."""
     values = F.cross_entropy(logits, truth, reduction="none") * (logits.argmax(1) == truth)
     return torch.stack(
-        [torch.stack([value[mask == k].mean() for k in mask.unique()]).mean() for value, mask in zip(values, truth)]
+        [
+            torch.stack([value[mask == k].mean() for k in mask.unique()]).mean()
+            for value, mask in zip(values, truth, strict=True)
+        ]
     )
 
 

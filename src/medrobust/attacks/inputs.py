@@ -166,7 +166,7 @@ class LookAhead(_Stateless):
         if iterate.velocity is None or self.decay == 0:
             return iterate
         length = iterate.step_size
-        step = per_image(length, iterate.current) if isinstance(length, Tensor) else length
+        step = per_image(iterate.of_copies(length), iterate.current) if isinstance(length, Tensor) else length
         return replace(iterate, current=iterate.current + self.decay * step * iterate.velocity, plain=False)
 
 
