@@ -249,7 +249,7 @@ class Expectation:
 
     def __post_init__(self) -> None:
         at_least("samples", self.samples, 1)
-        if self.transform is not None:
+        if self.transform is not None and not isinstance(self.transform, Transform):
             object.__setattr__(self, "transform", make_transform(self.transform))
 
     def begin(self, case: Case, purpose: str) -> InputStage:
