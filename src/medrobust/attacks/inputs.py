@@ -249,8 +249,9 @@ class Expectation:
 
     def __post_init__(self) -> None:
         at_least("samples", self.samples, 1)
-        if self.transform is not None and not isinstance(self.transform, Transform):
-            object.__setattr__(self, "transform", make_transform(self.transform))
+        written: object = self.transform
+        if not isinstance(written, Transform | None):
+            object.__setattr__(self, "transform", make_transform(written))
 
     def begin(self, case: Case, purpose: str) -> InputStage:
         """Draws for every image, copy and step."""
