@@ -7,6 +7,7 @@ from inspect import signature
 from typing import NamedTuple
 
 from medrobust.attacks.apgd import APGD, APGDDLR, APGDT, AdaptiveWalk
+from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
 from medrobust.attacks.attack import Attack, Preparable
 from medrobust.attacks.carlini_wagner import CarliniWagner
 from medrobust.attacks.dag import DAG
@@ -43,7 +44,7 @@ from medrobust.attacks.named_ensembles import Medrobust, Standard
 from medrobust.attacks.objectives import TaskLoss
 from medrobust.attacks.patches import PatchWise
 from medrobust.attacks.result import AttackResult
-from medrobust.attacks.sea import SEA
+from medrobust.attacks.sea import SEA, ShrinkingAPGD
 from medrobust.attacks.sign import (
     BIM,
     DIFGSM,
@@ -142,7 +143,9 @@ __all__ = [
     "SegPGD",
     "SegPGDLoss",
     "ShiftedMask",
+    "ShrinkingAPGD",
     "SimultaneousPerturbation",
+    "SparseAdaptiveWalk",
     "Square",
     "SquaredScore",
     "Stabilized",

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.iterative import IterativeAttack, Keep
-from medrobust.attacks.loop import run_plan
+from medrobust.attacks.loop import Plan, run_plan
 from medrobust.attacks.losses import DLR, Margin, TargetedDLR
 from medrobust.attacks.objectives import Objective
 from medrobust.attacks.per_image import PerImage, exchanged, rows_of
-from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, stepped
+from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, held, stepped
 from medrobust.checks import at_least
 from medrobust.threat import per_image
 
@@ -82,7 +83,7 @@ class _Adaptive(PerImage):
         else:
             moved = point + KEPT * (straight - point) + (1 - KEPT) * (point - self.before)
             space.project_(moved)
-        self.before = point
+        self.before, moved = point, held(moved, at)
         return Move(moved, moved - point, 1.0)
 
     def _checked(self, point: Tensor, gradient: Tensor, index: int) -> tuple[Tensor, Tensor]:
@@ -102,7 +103,8 @@ class _Adaptive(PerImage):
 class APGD(IterativeAttack):
     """PGD by `AdaptiveWalk`, on the cross-entropy (APGD-CE) unless a `loss` is given. arXiv 2003.01690, algorithm 1.
 
-    η begins with 2·eps. The best iterate is kept: the paper's too, by the loss alone; here a fooled one comes first.
+    η begins with 2·eps. The best iterate is kept: the paper's too, by the loss alone; here a fooled one comes first. In
+    L1 the walk is `SparseAdaptiveWalk`, and η begins with eps.
     """
 
     steps: int = 100
@@ -116,6 +118,13 @@ class APGD(IterativeAttack):
     def default_step(self) -> StepRule:
         """The adaptive one."""
         return AdaptiveWalk()
+
+    def plan(self, case: Case) -> Plan:
+        """The loop's choices; those of L1 for an L1 ball."""
+        plan = super().plan(case)
+        if case.threat.norm != "l1" or self.step is not None:
+            return plan
+        return replace(plan, step=SparseAdaptiveWalk(), step_size=plan.step_size / (2 if self.step_size is None else 1))
 
 
 @dataclass(frozen=True, kw_only=True)

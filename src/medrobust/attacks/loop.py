@@ -7,7 +7,7 @@ that a GPU never waits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,11 @@ class Plan:
     early_stop: bool = False
     watch: GaussianSmoothing | None = None
 
+    def rows(self, index: Tensor) -> Plan:
+        """The plan for some of the images, `(n,)` int64: each may have a step length of its own."""
+        length = self.step_size
+        return replace(self, step_size=length[index.to(length.device)]) if isinstance(length, Tensor) else self
+
 
 def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
     """Search by the plan: all restarts, of which the worst candidate per image is kept.
@@ -61,8 +66,8 @@ def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
             rows = rows_where(~kept.success)
             if not len(rows):
                 break
-        part = case if len(rows) == len(case) else case.rows(rows)
-        found = _Climb(plan, part, restart, start if restart == 0 else None).run()
+        part, way = (case, plan) if len(rows) == len(case) else (case.rows(rows), plan.rows(rows))
+        found = _Climb(way, part, restart, start if restart == 0 else None).run()
         effort.add(found.effort, rows)
         if kept is None:
             kept = found.candidate

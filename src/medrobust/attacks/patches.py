@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medrobust.attacks.case import Case
 from medrobust.attacks.per_image import PerImage
-from medrobust.attacks.steps import Length, Move, Situation, Stepper, stepped
+from medrobust.attacks.steps import Length, Move, Situation, Stepper, held, stepped
 from medrobust.checks import not_negative, positive
 from medrobust.errors import InputError
 from medrobust.threat import per_image
@@ -67,7 +67,7 @@ class _Patches(PerImage):
         direction = sign + passed_on
         moved = stepped(at.variables, direction, self.length)
         at.case.space.project_(moved)
-        return Move(moved, direction, self.length)
+        return Move(held(moved, at), direction, self.length)
 
     def _spread(self, values: Tensor) -> Tensor:
         """The sum over the pixels around; only its sign counts.

@@ -88,11 +88,13 @@ class Universal(SearchAttack):
 
     def fit(self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int = 0) -> OneChange:
         """The change for these images `(N, C, *spatial)`, as an attack on any others of their size."""
-        return OneChange(self._fitted(victim, list(self._cut(images, truth, range(len(images)))), threat, seed))
+        batches = list(self._cut(images, truth, range(len(images))))
+        return OneChange(self._fitted(victim, batches, threat, seed), targeted=self.targeted)
 
     def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> OneChange:
         """The change for all images of a data set."""
-        return OneChange(self._fitted(victim, _Stored(dataset, victim, self.batch_size), threat, seed))
+        batches = _Stored(dataset, victim, self.batch_size)
+        return OneChange(self._fitted(victim, batches, threat, seed), targeted=self.targeted)
 
     def search(self, case: Case) -> Found:
         """The change for this batch, on this batch."""
