@@ -26,7 +26,8 @@ class DifferenceEstimate(ABC):
     """The mean over directions u of u · (J(x + width·u) − J(x − width·u))/(2 · width).
 
     A step takes 2 · `directions` queries of each image, and one at the iterate itself. Images out of the bounds are
-    not asked about: such a value is cut, which halves the estimate where a pixel lies at its bound, and keeps its sign.
+    not asked about: the directions begin at the iterate with the pixels at a bound moved in by `inset` widths, and what
+    still reaches out is cut.
 
     Args:
         directions: how many of them a step takes.
@@ -44,6 +45,7 @@ class DifferenceEstimate(ABC):
 
     asks: ClassVar[bool] = True
     share: ClassVar[float]
+    inset: ClassVar[float]
 
     def __post_init__(self) -> None:
         at_least("directions", self.directions, 1)
@@ -78,6 +80,7 @@ class NaturalEvolution(DifferenceEstimate):
     """
 
     share: ClassVar[float] = 0.001
+    inset: ClassVar[float] = 3.0
 
     def draw(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Standard normal values."""
@@ -92,6 +95,7 @@ class SimultaneousPerturbation(DifferenceEstimate):
     """
 
     share: ClassVar[float] = 0.01
+    inset: ClassVar[float] = 1.0
 
     def draw(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """±1, each as likely."""
@@ -115,13 +119,13 @@ class _Estimating(PerImage):
         terms, iterate = evaluate(variables)
         times = len(variables) // len(self.case)  # the loop may ask at several points around an image
         width = per_image(self.reach.repeat(times), variables)
-        gradient = torch.zeros_like(variables)
+        gradient, middle = torch.zeros_like(variables), self._inside(variables, width)
         left = self.estimate.directions
         while left:
             taken = min(left, self.estimate.at_once // 2)
             left -= taken
             directions = torch.stack([self._direction(variables) for _ in range(taken)])
-            ahead, behind = self._within(variables + width * directions), self._within(variables - width * directions)
+            ahead, behind = self._within(middle + width * directions), self._within(middle - width * directions)
             asked = torch.stack([ahead, behind]).flatten(0, 2)
             seen, shown = evaluate(asked, 2 * taken)
             # an input part may have shown several copies of each
@@ -137,8 +141,18 @@ class _Estimating(PerImage):
         drawn = [
             self.estimate.draw(variables[row].shape, self.generators[row % count]) for row in range(len(variables))
         ]
-        direction = torch.stack(drawn).to(variables)
-        return torch.cat([self.case.space.allowed(part) for part in torch.split(direction, count)])
+        return self._allowed(torch.stack(drawn).to(variables))
+
+    def _allowed(self, change: Tensor) -> Tensor:
+        return torch.cat([self.case.space.allowed(part) for part in torch.split(change, len(self.case))])
+
+    def _inside(self, variables: Tensor, width: Tensor) -> Tensor:
+        """Where directions of that width begin: off the bounds."""
+        if not self.case.threat.pixels:
+            return variables
+        low, high = self.case.victim.bounds
+        inset = (self.estimate.inset * width).clamp_max((high - low) / 2)
+        return variables + self._allowed(variables.clamp(low + inset, high - inset) - variables)
 
     def _within(self, variables: Tensor) -> Tensor:
         return variables.clamp(*self.case.victim.bounds) if self.case.threat.pixels else variables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -175,15 +175,15 @@ class _Walk:
         begin, most = 0, int(counts.max())
         while begin < most:
             taken = min(self.attack.at_once, most - begin)
-            probes = [self._probes(rows, points, reach) for _ in range(taken)]
+            probes = self._probes(rows, points, reach, taken)
             asked = torch.arange(begin, begin + taken, device=rows.device).unsqueeze(1) < counts
             told = torch.zeros(asked.shape, dtype=points.dtype, device=points.device)
-            answers = self.ask(rows.expand_as(asked)[asked], torch.stack(probes)[asked])
+            answers = self.ask(rows.expand_as(asked)[asked], probes[asked])
             told[asked] = torch.where(answers, 1.0, -1.0).to(told)
-            for probe, told_one, asked_one in zip(probes, told, asked, strict=True):
-                along = per_image(asked_one.to(points), points) * (probe - points)
-                total += along
-                weighted += per_image(told_one, points) * along
+            # one by one, so that the sums do not hang on how many are asked at once
+            for along, answer, counted in zip(probes - points, told, asked.to(points), strict=True):
+                total.addcmul_(along, per_image(counted, points))
+                weighted.addcmul_(along, per_image(answer, points))
             decisions += told.sum(0)
             begin += taken
         mean = decisions / counts
@@ -193,12 +193,16 @@ class _Walk:
         )
         return self.case.space.steepest(estimate)
 
-    def _probes(self, rows: Tensor, points: Tensor, reach: Tensor) -> Tensor:
-        """One point around each image, a random direction away, cut to the bounds."""
-        direction = self._drawn(rows, torch.randn if self.l2 else _signed_uniform)
+    def _probes(self, rows: Tensor, points: Tensor, reach: Tensor, count: int) -> Tensor:
+        """`(count, n, …)` points around each image, a random direction away, cut to the bounds."""
+        rows, generators = rows.repeat(count), [self.generators[row] for row in rows.tolist()] * count
+        direction = drawn(torch.randn if self.l2 else _signed_uniform, self.case.clean[rows], generators)
         direction = torch.where(self.ask.free[rows], direction, 0)
         length = direction.flatten(1).norm(dim=1).clamp_min(TINY)
-        return self.ask.limited(rows, points + per_image(reach / length, points) * direction)
+        moved = per_image(reach.repeat(count) / length, direction) * direction
+        return self.ask.limited(rows, moved.reshape(count, *points.shape).add_(points).flatten(0, 1)).reshape(
+            count, *points.shape
+        )
 
     def _stepped(self, rows: Tensor, points: Tensor, direction: Tensor, index: int) -> Tensor:
         """Fooled points by a step of ‖x − x*‖/√t, halved until they are; the old ones where there is none."""
@@ -241,9 +245,6 @@ class _Walk:
     def _size(self, change: Tensor) -> Tensor:
         flat = change.flatten(1)
         return flat.norm(dim=1) if self.l2 else flat.abs().amax(1)
-
-    def _drawn(self, rows: Tensor, draw: Callable[..., Tensor]) -> Tensor:
-        return drawn(draw, self.case.clean[rows], [self.generators[row] for row in rows.tolist()])
 
 
 def _signed_uniform(shape: Sequence[int], *, generator: torch.Generator) -> Tensor:
