@@ -27,7 +27,8 @@ class DeepFool(NearestAttack):
 
     f_k = z_k − z_y at x' and w_k its gradient; l is the class with the least |f_k|/‖w_k‖_q; v is w_l/‖w_l‖₂ in L2
     (q = 2), sign(w_l) in L∞ (q = 1). As the authors' code does, r is counted from the clean image, which is cut to the
-    bounds only then, and 1e-4 of the width of the bounds is added to each distance.
+    bounds only then, and 1e-4 of the width of the bounds is added to each distance. An image none of whose borders has
+    a gradient stays where it is, and the step is counted.
 
     Args:
         steps: at most; an image leaves once its answer is wrong. Most need fewer than 5.

@@ -30,7 +30,8 @@ class FAB(NearestAttack):
     its gradient. α = min(‖d₁‖/(‖d₁‖ + ‖d₂‖), alpha). It does not change when the logits are scaled.
 
     With targets (FAB-T) the border is that to one class, a run for each, and the nearest image of all runs is kept.
-    The authors leave an image once it is within eps; here eps says nothing, and all runs are made.
+    The authors leave an image once it is within eps; here eps says nothing, and all runs are made. An image none of
+    whose borders has a gradient stays where it is, and the step is counted.
 
     Args:
         steps: of each run; the paper's 100.
@@ -74,7 +75,7 @@ class FAB(NearestAttack):
 
     def _run(self, case: Case, borders: Borders, closest: Closest, effort: Effort) -> Tensor:
         """One run; gives where it ends."""
-        low, high = limits(case)
+        box = limits(case)
         power, dual = POWER[case.threat.norm], DUAL[case.threat.norm]
         images = case.clean
         for _ in range(self.steps):
@@ -82,16 +83,16 @@ class FAB(NearestAttack):
             effort.steps += 1
             effort.stuck += border.lost
             with torch.no_grad():
-                images = self._step(case, images, border).clamp(low, high)
+                images = self._step(case, images, border, box).clamp(*box)
                 _, reached = case.measure(case.victim.forward(images))
                 change = images - case.clean
                 closest.see(images, reached, length(change, power))
                 images = torch.where(per_image(reached, images), case.clean + self.beta * change, images)
         return images
 
-    def _step(self, case: Case, images: Tensor, border: Border) -> Tensor:
-        """Over the border, drawn to the clean image; the same for both where there is no border."""
-        box, norm = limits(case), case.threat.norm
+    def _step(self, case: Case, images: Tensor, border: Border, box: tuple[Tensor, Tensor]) -> Tensor:
+        """Over the border, drawn to the clean image; nowhere where there is no border."""
+        norm = case.threat.norm
         from_here = towards_plane(images, border.normal, border.gap, box, norm)
         away = (border.normal.double() * (images.double() - case.clean.double())).flatten(1).sum(1)
         from_clean = towards_plane(case.clean, border.normal, border.gap.double() - away, box, norm)
