@@ -23,6 +23,8 @@ from medrobust.attacks.trajectory import TrajectoryRecorder
 from medrobust.threat import per_image
 from medrobust.transforms import GaussianSmoothing
 
+ENOUGH = 16  # images in a batch to make full use of a CPU
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -76,6 +78,7 @@ class _Climb:
         self.plan, self.case = plan, case
         self.rows = torch.arange(len(case), device=case.clean.device)  # of the case that it began with
         self.objective = plan.objective.begin(case.victim, case.clean, case.truth)
+        self.looks_back = getattr(self.objective, "looks_back", True)
         if start is None:
             start = case.space.start()
             if plan.random_start or restart:
@@ -85,7 +88,7 @@ class _Climb:
         self.gradients = [part.begin(case, f"gradient {place} {restart}") for place, part in enumerate(plan.gradients)]
         self.stepper = plan.step.begin(case, plan.step_size)
         self.source = plan.source.begin(case, f"source {restart}")
-        self.luck = _Luck(case, start)
+        self.luck = _Luck()
         self.best = _BestIterate(case, start) if plan.keep_best else None
         self.recorder = TrajectoryRecorder(case.victim, case.truth, case.clean, plan.watch) if plan.watch else None
         self.move: Move | None = None
@@ -149,11 +152,16 @@ class _Climb:
         return Evaluation(self, index)
 
     def _gradient_at(self, index: int, points: Tensor) -> Tensor:
-        """The mean gradient at other points, `(copies, B, …)`, all in one batch."""
-        with torch.enable_grad():
-            away = Evaluation(self, index, len(points))
-            _, gradient, _ = self.source(away, points.flatten(0, 1))
-        return self.case.space.allowed(gradient.reshape(points.shape).mean(0))
+        """The mean gradient at other points, `(copies, B, …)`."""
+        count = len(points)
+        # a CPU is no faster with more than that, and needs the memory for all of them at once
+        together = max(1, ENOUGH // points.shape[1]) if points.device.type == "cpu" else count
+        total = torch.zeros_like(points[0])
+        for part in torch.split(points, together):
+            with torch.enable_grad():
+                _, gradient, _ = self.source(Evaluation(self, index, len(part), away=True), part.flatten(0, 1))
+            total += gradient.reshape(part.shape).sum(0)
+        return self.case.space.allowed(total / count)
 
     def _seen(self, terms: Terms, iterate: Iterate) -> Terms | None:
         """What the terms tell of the iterates themselves; of images that were all moved, nothing."""
@@ -198,22 +206,24 @@ class _Climb:
 class Evaluation:
     """The objective of a climb as a function of the variables, of the images or of several copies of them."""
 
-    def __init__(self, climb: _Climb, index: int, copies: int = 1) -> None:
-        self._climb, self._index, self._copies = climb, index, copies
+    def __init__(self, climb: _Climb, index: int, copies: int = 1, *, away: bool = False) -> None:
+        self._climb, self._index, self._copies, self._away = climb, index, copies, away
 
     def __call__(self, variables: Tensor, copies: int = 1) -> tuple[Terms, Iterate]:
         """The terms at variables `(copies · n, …)`, and what the model was shown; n rows are those of the climb."""
         climb, copies = self._climb, copies * self._copies
         case, count = climb.case, len(climb.case)
-        space = (
-            case.space if copies == 1 else case.space.rows(torch.arange(count, device=variables.device).repeat(copies))
-        )
+        away = self._away or copies > 1
+        space = case.space
+        if copies > 1 and not case.threat.pixels:
+            space = space.rows(torch.arange(count, device=variables.device).repeat(copies))
 
         def whole(value: Tensor | None) -> Tensor | None:
             return tiled(value, copies, count)
 
         truth = tiled(case.truth, copies, count)
-        moved = climb.move if copies == 1 and case.threat.pixels else None
+        moved = climb.move if not away and case.threat.pixels else None
+        before = climb.move if climb.looks_back and case.threat.pixels else None
         iterate = Iterate(
             index=self._index,
             steps=climb.plan.steps,
@@ -222,9 +232,9 @@ class Evaluation:
             truth=space.truth(truth, variables),
             sign=case.sign,
             step_size=climb.plan.step_size if moved is None else moved.length,
-            previous=whole(climb.before) if case.threat.pixels else None,
-            direction=whole(climb.move.direction) if climb.move is not None and case.threat.pixels else None,
-            velocity=climb.velocity if copies == 1 else None,
+            previous=None if before is None else whole(climb.before),
+            direction=None if before is None else whole(before.direction),
+            velocity=climb.velocity if climb.inputs and not away else None,
             copies=copies,
         )
         for stage in climb.inputs:
@@ -255,19 +265,26 @@ class _BestIterate(PerImage):
 class _Luck(PerImage):
     """Random directions for images that have no gradient, so that they are not silently stuck."""
 
-    def __init__(self, case: Case, like: Tensor) -> None:
-        size = like[0].numel()
-        draws = [torch.randint(0, 2, (size,), generator=g, dtype=torch.int8) for g in case.generators("no gradient")]
-        # twice over: every step looks through a window that moves over them, without drawing or copying
-        self.signs = (2 * torch.stack(draws) - 1).repeat(1, 2).to(like.device)
-        self.scratch = torch.empty_like(like)
+    def __init__(self) -> None:
+        self.signs: Tensor | None = None
 
     def revived(self, gradient: Tensor, case: Case, index: int) -> tuple[Tensor, Tensor]:
         """Replace a gradient that is all zero or not finite; also says `(B,)` where that was so."""
-        size = self.signs.shape[1] // 2
-        begin = index * 7919 % size
-        noise = case.space.allowed(self.signs[:, begin : begin + size].view_as(gradient))
         largest = gradient.flatten(1).abs().amax(1)
         # a NaN anywhere makes the maximum NaN, which fails the comparison too
         alive = (largest > 0) & torch.isfinite(largest)
-        return torch.where(per_image(alive, gradient), gradient, self.scratch.copy_(noise), out=self.scratch), ~alive
+        if alive.device.type == "cpu" and bool(alive.all()):  # nothing has to wait for that on a CPU
+            return gradient, ~alive
+        if self.signs is None:
+            self.signs = self._drawn(case, gradient)
+        size = self.signs.shape[1] // 2
+        begin = index * 7919 % size
+        noise = case.space.allowed(self.signs[:, begin : begin + size].view_as(gradient))
+        return torch.where(per_image(alive, gradient), gradient, noise), ~alive
+
+    @staticmethod
+    def _drawn(case: Case, like: Tensor) -> Tensor:
+        size = like[0].numel()
+        draws = [torch.randint(0, 2, (size,), generator=g, dtype=torch.int8) for g in case.generators("no gradient")]
+        # twice over: every step looks through a window that moves over them, without drawing or copying
+        return (2 * torch.stack(draws) - 1).repeat(1, 2).to(like.device)
