@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from medrobust.errors import InputError
-from medrobust.tasks import Classification
+from medrobust.errors import InputError, MedrobustWarning
+from medrobust.tasks import Classification, Detection
 from medrobust.victim import Victim
 
 
@@ -172,3 +174,159 @@ def test_weights_are_frozen_only_for_the_call():
     assert needed == [False]
     assert model[1].weight.requires_grad
     assert not model[1].bias.requires_grad
+
+
+def small_network() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32, 4),
+        ).train()
+
+
+PICTURES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def gradient_at(images, victim, factor=1.0):
+    leaf = images.clone().requires_grad_()
+    outputs = victim(leaf)
+    (gradient,) = torch.autograd.grad((factor * victim.task.loss(outputs, torch.tensor([0, 1, 2]))).sum(), leaf)
+    return outputs, gradient
+
+
+def state(model):
+    modes = [module.training for module in model.modules()]
+    weights = [(weight.data_ptr(), weight.dtype, weight.requires_grad, weight.grad) for weight in model.parameters()]
+    return modes, weights, {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_untouched(model, before):
+    modes, weights, values = state(model)
+    assert (modes, weights) == before[:2]
+    assert all(torch.equal(value, before[2][name]) for name, value in values.items())
+
+
+@pytest.mark.parametrize(("precision", "digits"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_autocast_rounds_and_gives_float32(precision, digits, channels_last):
+    model, seen = small_network(), []
+    before = state(model)
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    outputs, gradient = gradient_at(PICTURES, Victim(model, Classification(4), std=0.5))
+    half = Victim(model, Classification(4), std=0.5, autocast=precision, channels_last=channels_last)
+    rounded, rounded_gradient = gradient_at(PICTURES, half)
+    assert seen == [torch.float32, getattr(torch, precision)]
+    assert rounded.dtype == rounded_gradient.dtype == torch.float32
+    assert not torch.equal(rounded, outputs)
+    assert torch.allclose(rounded, outputs, atol=8 * digits * float(outputs.detach().abs().max()))
+    # not value by value: near 0 a ReLU may take the other side
+    assert float((rounded_gradient - gradient).norm() / gradient.norm()) < 16 * digits
+    assert_untouched(model, before)
+
+
+def test_a_faint_gradient_survives_float16():
+    """At 1e-9 of the loss, an ordinary backward pass in float16 gives zeros, of one image and not of its neighbour."""
+    victim = Victim(small_network(), Classification(4), autocast="float16")
+    faint = torch.tensor([1e-9, 1.0, 0.0])
+    _, whole = gradient_at(PICTURES, victim)
+    _, gradient = gradient_at(PICTURES, victim, faint)
+    assert torch.allclose(gradient[0] / 1e-9, whole[0], rtol=1e-2, atol=1e-2 * float(whole[0].abs().max()))
+    assert torch.equal(gradient[1], whole[1])
+    assert not gradient[2].any()
+    leaf = PICTURES.clone().requires_grad_()
+    model = small_network().eval()
+    with torch.autocast("cpu", dtype=torch.float16):
+        outputs = model(leaf)
+    (lost,) = torch.autograd.grad((outputs.float().log_softmax(1)[:, 0] * 1e-9).sum(), leaf)
+    assert not lost.any()
+
+
+def test_float16_serves_several_backward_passes_of_one_forward():
+    leaf = PICTURES.clone().requires_grad_()
+    outputs = Victim(small_network(), Classification(4), autocast="float16")(leaf)
+    first, second, again = (
+        torch.autograd.grad(factor * outputs[:, answer].sum(), leaf, retain_graph=True)[0]
+        for factor, answer in ((1, 0), (1e-6, 1), (1, 0))
+    )
+    assert torch.equal(first, again)
+    assert 0 < float(second.abs().max()) < 1e-5
+
+
+@pytest.mark.slow
+def test_compiled_answers_the_same_and_once_for_all_batch_sizes():
+    model = small_network()
+    before = state(model)
+    plain, compiled = Victim(model, Classification(4)), Victim(model, Classification(4), compile=True)
+    for ours, theirs in zip(gradient_at(PICTURES, compiled), gradient_at(PICTURES, plain), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for count in (2, 5, 7, 12, 40, 20, 80):
+        images = PICTURES[:1].repeat(count, 1, 1, 1).requires_grad_()
+        assert torch.allclose(compiled(images), plain(images), atol=1e-6)
+    # PyTorch's convolutions take another way from 16 images on
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= graphs + 1
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert torch.allclose(compiled(PICTURES), plain(PICTURES), atol=1e-6), "old weights"
+    with torch.no_grad():
+        model[0].weight.div_(2)
+    assert_untouched(model, before)
+    assert torch.allclose(copy.deepcopy(compiled)(PICTURES), plain(PICTURES), atol=1e-6)
+
+
+def broken_compile(model, *, until=0):
+    """A `torch.compile` whose result fails from the call `until` on."""
+    calls = []
+
+    def call(inputs):
+        calls.append(inputs)
+        if len(calls) > until:
+            raise RuntimeError("no C++ compiler\nand much more")
+        return model(inputs)
+
+    return call
+
+
+@pytest.mark.parametrize("until", [0, 1])
+def test_a_model_that_cannot_be_compiled_runs_as_it_is(monkeypatch, until):
+    monkeypatch.setattr(torch, "compile", lambda model: broken_compile(model, until=until))
+    model = small_network()
+    before, one = state(model), Victim(model, Classification(4), compile=True)
+    with pytest.warns(MedrobustWarning, match="torch.compile fails .*: no C[+][+] compiler$"):
+        outputs, gradient = gradient_at(PICTURES, one)
+    gradient_at(PICTURES, one)  # a second warning would be an error
+    expected = gradient_at(PICTURES, Victim(model, Classification(4)))
+    assert torch.equal(outputs, expected[0])
+    assert torch.equal(gradient, expected[1])
+    assert_untouched(model, before)
+
+
+def test_what_the_model_itself_refuses_is_told_in_its_own_words(monkeypatch):
+    monkeypatch.setattr(torch, "compile", broken_compile)
+    with pytest.raises(RuntimeError, match="expected input"):
+        Victim(small_network(), Classification(4), compile=True)(torch.rand(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (Classification(2), {"autocast": "float32"}, "autocast must be one of bfloat16, float16"),
+        (Classification(2), {"compile": "yes"}, "compile must be true or false"),
+        (Detection(2), {"compile": True}, "a detector cannot be compiled"),
+        (Detection(2), {"autocast": "float16"}, "autocast='bfloat16'"),
+    ],
+)
+def test_refuses_ways_to_run(task, options, message):
+    with pytest.raises(InputError, match=message):
+        Victim(Echo(), task, **options)
+
+
+def test_tells_how_it_runs():
+    told = victim(compile=True, autocast="bfloat16").describe()
+    assert told["compile"] is True
+    assert told["autocast"] == "bfloat16"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from medrobust.checks import boolean, one_of
+from medrobust.compiled import CompiledModel
 from medrobust.detectors import DetectorOutputs
 from medrobust.errors import InputError
+from medrobust.half_precision import HalfPrecision, in_half_precision
 from medrobust.model_state import in_use
-from medrobust.tasks import Task, changed, finite_images
+from medrobust.tasks import Detection, Task, changed, finite_images
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -34,12 +37,16 @@ class Victim:
         channels_last: run 2-D models in PyTorch's channels_last layout, in which convolutions often take a tenth to a
             third less time. The weights are laid out so for the time of a call, or of `evaluating()`. Not for models
             that reshape their features by `.view`, which raise in that layout.
+        compile: run the model as `torch.compile` makes it, at the first call, which takes up to minutes; a model that
+            cannot be compiled runs as it is, with a warning. Not for detectors, whose outputs have no fixed shape.
+        autocast: run the model's convolutions and products in "bfloat16" or "float16" (not detectors). Outputs, losses
+            and gradients are float32, rounded by the half precision on the way.
 
     Attributes:
         differentiable: whether gradients can be had, see `gives_gradients`.
 
     Raises:
-        InputError: bounds are not finite and ascending, or std is not positive.
+        InputError: bounds are not finite and ascending, std is not positive, or an option has no such value.
     """
 
     def __init__(
@@ -51,6 +58,8 @@ class Victim:
         std: Sequence[float] | float | None = None,
         *,
         channels_last: bool = False,
+        compile: bool = False,  # noqa: A002  the word that PyTorch has for it
+        autocast: HalfPrecision | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -60,6 +69,16 @@ class Victim:
         self.bounds = ascending(bounds)
         self.mean, self.std = normalisation(mean, std)
         self.channels_last = channels_last
+        boolean("compile", compile)
+        if autocast is not None:
+            one_of("autocast", autocast, get_args(HalfPrecision))
+        if isinstance(task, Detection) and compile:
+            raise InputError("a detector cannot be compiled: leave compile out")
+        if isinstance(task, Detection) and autocast == "float16":
+            raise InputError("a detector runs in autocast='bfloat16', not in float16")
+        self.compile = compile
+        self.autocast = autocast
+        self._compiled: CompiledModel | None = None
 
     def __call__(self, images: Tensor) -> Any:
         """The model's outputs for images `(B, C, *spatial)` in data units, differentiable in them.
@@ -76,6 +95,8 @@ class Victim:
             "mean": None if self.mean is None else self.mean.tolist(),
             "std": None if self.std is None else self.std.tolist(),
             "channels_last": self.channels_last,
+            "compile": self.compile,
+            "autocast": self.autocast,
             "task_options": self.task.describe(),
         }
 
@@ -95,7 +116,7 @@ class Victim:
         inputs = normalised(inputs, self.mean, self.std)
         if reference.is_floating_point() and not torch.is_autocast_enabled(reference.device.type):
             inputs = inputs.to(reference.dtype)
-        outputs = self.task.run(self.model, inputs)
+        outputs = self._run(inputs) if self.autocast is None else in_half_precision(self._run, inputs, self.autocast)
 
         def given_back(tensor: Tensor) -> Tensor:
             tensor = tensor.to(images.device)
@@ -103,6 +124,13 @@ class Victim:
             return tensor.float() if tensor.dtype in HALF else tensor
 
         return changed(outputs, given_back)
+
+    def _run(self, inputs: Tensor) -> Any:
+        if not self.compile:
+            return self.task.run(self.model, inputs)
+        if self._compiled is None or self._compiled.model is not self.model:
+            self._compiled = CompiledModel(self.model, self.task.run)
+        return self._compiled(inputs)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

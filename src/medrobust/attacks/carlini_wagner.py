@@ -105,7 +105,7 @@ class _Descent(PerImage):
         self.variables = torch.atanh(place)
         self.gradient, self.mean, self.square = (torch.zeros_like(place) for _ in range(3))
         self.objective, self.before = torch.zeros_like(c), torch.full_like(c, torch.inf)
-        self.luck = Luck(case, case.clean)
+        self.luck = Luck()
 
     def look(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """The images here, which of them reach the goal, and which have no gradient."""

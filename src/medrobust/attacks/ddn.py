@@ -63,7 +63,7 @@ class DDN(NearestAttack):
         low, high = limits(case)
         farthest = length(torch.maximum(case.clean - low, high - case.clean), 2.0)
         images, closest, effort = case.clean, Closest(case), Effort.of(case)
-        luck = Luck(case, images)
+        luck = Luck()
         radius = torch.full_like(farthest, self.init_eps * unit)
         for index in range(self.steps):
             outputs, _, gradient = slope(case, images, lambda outputs: case.sign * task.loss(outputs, case.truth))

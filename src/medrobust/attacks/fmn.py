@@ -65,7 +65,7 @@ class FMN(NearestAttack):
         low, high = limits(case)
         farthest = length(torch.maximum(case.clean - low, high - case.clean), power)
         images, closest, effort = case.clean, Closest(case), Effort.of(case)
-        luck = Luck(case, images)
+        luck = Luck()
         radius, ever = torch.full_like(farthest, torch.inf), torch.zeros_like(farthest, dtype=torch.bool)
         for index in range(self.steps):
             outputs, gap, gradient = slope(case, images, lambda outputs: margin("FMN", case, outputs))

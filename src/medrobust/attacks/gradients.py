@@ -198,8 +198,8 @@ class _Variance(PerImage):
         self.part = part
         self.eps = torch.as_tensor(case.threat.eps).to(case.clean).expand(len(case)).clone()
         shape = (part.neighbours, *case.space.start().shape[1:])
-        # drawn once and turned at every step: drawing anew would cost as much as a small model
-        self.noise = torch.stack([2 * torch.rand(shape, generator=g) - 1 for g in case.generators(purpose)]).to(
+        # (neighbours, B, …), drawn once and turned at every step: drawing anew would cost as much as a small model
+        self.noise = torch.stack([2 * torch.rand(shape, generator=g) - 1 for g in case.generators(purpose)], 1).to(
             case.clean
         )
         self.variance: Tensor | None = None
@@ -208,8 +208,13 @@ class _Variance(PerImage):
     def __call__(self, gradient: Tensor, at: Point) -> Tensor:
         tuned = gradient if self.variance is None else gradient + self.variance
         if not at.last:
-            turned = self.noise.flatten(2).roll(self.step * 7919, 2).view_as(self.noise).transpose(0, 1)
+            turned = self.noise.flatten(2).roll(self.step * 7919, 2).view_as(self.noise)
             reach = per_image(self.part.radius * self.eps, at.variables)
             self.variance = at.gradient_at(at.variables + reach * turned) - gradient
             self.step += 1
         return tuned
+
+    def keep(self, rows: Tensor) -> None:
+        noise, self.noise = self.noise, self.eps
+        super().keep(rows)
+        self.noise = noise[:, rows]

@@ -135,10 +135,15 @@ class Scales(_Stateless):
 
     def __call__(self, iterate: Iterate, case: Case) -> Iterate:
         """All copies in one batch."""
-        low, made = case.victim.bounds[0], iterate.copied(self.copies)
-        scale = 0.5 ** torch.arange(self.copies, device=made.current.device, dtype=made.current.dtype)
-        scale = per_image(scale.repeat_interleave(len(iterate.current)), made.current)
-        return replace(made, current=low + (made.current - low) * scale, clean=low + (made.clean - low) * scale)
+        low = case.victim.bounds[0]
+        scale = 0.5 ** torch.arange(self.copies, device=iterate.current.device, dtype=iterate.current.dtype)
+
+        def darkened(images: Tensor) -> Tensor:
+            by = per_image(scale, images.unsqueeze(0))
+            made = images * by
+            return (made if low == 0 else made.add_(low * (1 - by))).flatten(0, 1)
+
+        return iterate.copied(self.copies, current=darkened(iterate.current), clean=darkened(iterate.clean))
 
 
 @dataclass(frozen=True)

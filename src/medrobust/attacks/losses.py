@@ -35,6 +35,7 @@ class Margin(OutputObjective):
         InputError: κ is negative or not finite.
     """
 
+    looks_back = False
     confidence: float | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +72,8 @@ class DLR(OutputObjective):
     plain `Margin`: the spread would be the margin itself.
     """
 
+    looks_back = False
+
     def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
         """The mean ratio, `(B,)`."""
         positions = Positions.of("DLR", task, outputs, iterate.truth)
@@ -91,6 +94,7 @@ class TargetedDLR(OutputObjective):
             agree adds nothing.
     """
 
+    looks_back = False
     targets: Tensor
 
     def rows(self, index: Tensor) -> TargetedDLR:
@@ -138,6 +142,8 @@ class Logit(OutputObjective):
     logit z, it is z for yes and −z for no.
     """
 
+    looks_back = False
+
     def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
         """Minus the mean logit, `(B,)`."""
         positions = Positions.of("the logit loss", task, outputs, iterate.truth)
@@ -151,6 +157,8 @@ class SquaredScore(OutputObjective):
 
     A yes/no answer has two alternatives: 2·(1 − p_y)².
     """
+
+    looks_back = False
 
     def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
         """The mean squared distance, `(B,)`."""
@@ -167,6 +175,8 @@ class JensenShannon(OutputObjective):
     ln 2 + (p_y ln p_y − (1 + p_y) ln(1 + p_y))/2. Unlike the cross-entropy it has a bound, and its gradient fades at
     the pixels that are wrong already.
     """
+
+    looks_back = False
 
     def deviation(self, task: Task, outputs: Tensor, iterate: Iterate) -> Tensor:
         """The mean divergence, `(B,)`."""

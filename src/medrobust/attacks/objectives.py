@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -25,7 +25,7 @@ class Iterate:
         clean, current: `(B, C, *spatial)` in data units; `current` requires grad.
         truth: the truth, or the target when `sign` is −1.
         sign: +1 to leave the truth, −1 to reach the target.
-        previous: the iterate before, None at the start.
+        previous: the iterate before, None at the start and for objectives that do not look back.
         direction, step_size: what was added to `previous`, before projection, is their product; step_size is a
             number or `(B,)`.
         placement: where in their frame all these were put, None where they were not moved.
@@ -62,9 +62,12 @@ class Iterate:
         chosen = {name: rows_of(getattr(self, name), index) for name in PER_ROW}
         return replace(self, **chosen)
 
-    def copied(self, copies: int) -> Iterate:
-        """Every row `copies` times over."""
-        rows = {name: tiled(getattr(self, name), copies, len(self.current)) for name in PER_ROW}
+    def copied(self, copies: int, **made: Tensor) -> Iterate:
+        """Every row `copies` times over, of all that is not made already."""
+        count = len(self.current)
+        rows: dict[str, Any] = {
+            name: made[name] if name in made else tiled(getattr(self, name), copies, count) for name in PER_ROW
+        }
         return replace(self, copies=self.copies * copies, **rows)
 
 
@@ -111,7 +114,12 @@ class OutputObjective(ABC):
     """An objective that needs nothing but the outputs at the iterate: one forward, one backward.
 
     A new one only says how far the outputs are from the truth; `Stabilized` (SMIA) wraps any of them.
+
+    Attributes:
+        looks_back: whether it may read `iterate.previous` or `iterate.direction`; where it says no, they are None.
     """
+
+    looks_back: ClassVar[bool] = True
 
     @abstractmethod
     def deviation(self, task: Task, outputs: Any, iterate: Iterate) -> Tensor:
@@ -138,6 +146,8 @@ class OutputObjective(ABC):
 
 class TaskLoss(OutputObjective):
     """The task's own loss: cross-entropy, over pixels for segmentation."""
+
+    looks_back = False
 
     def deviation(self, task: Task, outputs: Any, iterate: Iterate) -> Tensor:
         """`task.loss(outputs, truth)`."""

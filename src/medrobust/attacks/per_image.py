@@ -26,7 +26,11 @@ def rows_of(value: Value, index: Tensor) -> Value:
 
 def tiled(value: Value, copies: int, count: int) -> Value:
     """All `count` rows, over and over: copy k of image b is row k · count + b."""
-    return value if copies == 1 else rows_of(value, torch.arange(count).repeat(copies))
+    if copies == 1:
+        return value
+    if isinstance(value, Tensor):  # many times faster than by an index, forward and backward
+        return cast("Value", value.expand(copies, *value.shape).flatten(0, 1))
+    return rows_of(value, torch.arange(count).repeat(copies))
 
 
 def joined(values: Sequence[Value], places: Sequence[Tensor]) -> Value:

@@ -111,9 +111,9 @@ class PartInfo:
             that of the data), quantum, region, and the options of a family.
         skipped: samples left out.
         victim: how the model was called: "bounds" (lowest and highest value), "mean" and "std" (None when nothing was
-            subtracted, nothing divided by), "channels_last" and "task_options" (of detection: "score", the least that
-            a detection must score to count, "iou", from which on it matches, and "success_f1", the least F1 of an
-            image that counts as right); "defence", the transforms before the model, if any.
+            subtracted, nothing divided by), "channels_last", "compile", "autocast" and "task_options" (of detection:
+            "score", the least that a detection must score to count, "iou", from which on it matches, and "success_f1",
+            the least F1 of an image that counts as right); "defence", the transforms before the model, if any.
     """
 
     dataset: DatasetInfo

@@ -82,8 +82,9 @@ class Preprocessed(nn.Module):
         if not torch.is_grad_enabled():
             self._check_range(images)
         generators = self._generators(images) if self.transform.random else None
-        changed = self.transform(images, self.bounds, generators)
-        return normalised(in_full(changed), self.mean, self.std).to(images.dtype)
+        with torch.autocast(images.device.type, enabled=False):  # half precision is for the model alone
+            changed = self.transform(images, self.bounds, generators)
+            return normalised(in_full(changed), self.mean, self.std).to(images.dtype)
 
     def _generators(self, images: Tensor) -> list[torch.Generator]:
         contents = in_full(images.detach()).cpu().numpy()
@@ -178,6 +179,8 @@ class DefendedVictim(Victim):
 def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
     """The victim with a transform before its model, in the same bounds and with the same normalisation after it.
 
+    It is not compiled: a transform draws by the images' values, and is no function of tensors alone.
+
     Args:
         victim: the undefended model; it stays as it is, and shares its weights.
         transform: what the defence does to the images.
@@ -194,4 +197,6 @@ def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
         )
     else:
         model = Preprocessed(victim.model, transform, victim.bounds, mean, std, seed=seed)
-    return DefendedVictim(model, victim.task, victim.bounds, channels_last=victim.channels_last)
+    return DefendedVictim(
+        model, victim.task, victim.bounds, channels_last=victim.channels_last, autocast=victim.autocast
+    )
