@@ -177,6 +177,7 @@ def test_towards_chosen_classes(untouched):
     assert float(ours.mean()) > float(theirs.mean()) - 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_apgd_t_leaves_no_more_right_than_the_authors(untouched, norm):
     model, images, truth, eps = untouched.model, untouched.images, untouched.truth, untouched.eps[norm]
@@ -222,6 +223,7 @@ def test_in_l1_nearly_every_point_is_the_authors(precise, untouched, monkeypatch
     assert float(value.mean()) == pytest.approx(float(reached.mean()), abs=0.01)
 
 
+@pytest.mark.slow
 def test_in_l1_it_leaves_no_more_right_than_the_authors(untouched):
     """Theirs goes through balls of 3, 2 and 1 eps, and so does ours when it is told to."""
     model, (images, truth), threat = untouched.model, untouched.right(150), Threat(untouched.eps["l1"], norm="l1")

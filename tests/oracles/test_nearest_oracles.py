@@ -92,6 +92,7 @@ def test_fab_over_single_classes_is_adv_libs_minimum_over_targets(untouched, nor
     assert torch.allclose(result.smallest, sizes(images, theirs, norm), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_deepfool_crosses_where_one_that_cuts_every_step_creeps(untouched):
     """torchattacks' cuts to the bounds at every step, which eats the overshoot where pixels are black."""
     images, truth = untouched.right(32)
@@ -130,6 +131,7 @@ def test_carlini_wagner_is_no_farther(untouched, peer):
     assert_no_farther(result, untouched, images, truth, "l2", theirs, slack=1.0)
 
 
+@pytest.mark.slow
 def test_carlini_wagner_without_black_pixels_is_theirs_to_two_percent(untouched):
     """Away from the bounds the two tanh differ by a stretch, which Adam's steps follow."""
     images, truth = untouched.right(12)

@@ -89,6 +89,7 @@ def test_sparse_steps_climb_higher_than_dense_ones(untouched):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_one_change_fools_at_least_as_many_as_arts(untouched, norm):
     """By effect: ART adds up steps of DeepFool image after image, ours climbs the mean gradient."""

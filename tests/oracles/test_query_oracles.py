@@ -51,6 +51,7 @@ def test_square_asks_and_keeps_as_autoattack_on_the_same_draws(untouched, monkey
     assert float((ours.adversarial - theirs).abs().max()) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_square_leaves_no_more_right_than_autoattack(untouched, norm):
     images, truth = untouched.images[:200], untouched.truth[:200]

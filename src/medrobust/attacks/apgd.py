@@ -17,7 +17,7 @@ from medrobust.attacks.objectives import Objective
 from medrobust.attacks.per_image import PerImage, exchanged, rows_of
 from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, held, stepped
 from medrobust.checks import at_least
-from medrobust.threat import per_image
+from medrobust.threat import TINY, per_image
 
 RISING = 0.75  # ρ: with fewer rising steps than this since the last check, the step is too long
 KEPT = 0.75  # α: the share of a step, the rest being the one before
@@ -84,7 +84,7 @@ class _Adaptive(PerImage):
             moved = point + KEPT * (straight - point) + (1 - KEPT) * (point - self.before)
             space.project_(moved)
         self.before, moved = point, held(moved, at)
-        return Move(moved, moved - point, 1.0)
+        return Move(moved, (moved - at.variables) / per_image(self.eta.clamp_min(TINY), moved), self.eta)
 
     def _checked(self, point: Tensor, gradient: Tensor, index: int) -> tuple[Tensor, Tensor]:
         place = self.places.index(index)

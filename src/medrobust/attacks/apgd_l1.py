@@ -11,7 +11,7 @@ from medrobust.attacks.case import Case
 from medrobust.attacks.per_image import PerImage
 from medrobust.attacks.steps import Length, Move, Situation, Stepper, held, stepped
 from medrobust.errors import InputError
-from medrobust.threat import per_image
+from medrobust.threat import TINY, per_image
 
 CHECKED = 0.04  # of the steps, from one look at the step size to the next
 FIRST = 5  # one in so many of an image's values is moved by the first step, at most
@@ -65,7 +65,8 @@ class _Sparse(PerImage):
         direction = self._sparse(gradient)
         moved = stepped(point, direction, self.eta)
         at.case.space.project_(moved)
-        return Move(held(moved, at), direction, self.eta)
+        moved = held(moved, at)
+        return Move(moved, (moved - at.variables) / per_image(self.eta.clamp_min(TINY), moved), self.eta)
 
     def _checked(self, point: Tensor, gradient: Tensor, case: Case) -> tuple[Tensor, Tensor]:
         changed = _changed(self.best, case)

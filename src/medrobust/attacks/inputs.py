@@ -91,6 +91,8 @@ class _Diverse(PerImage):
 
 
 def _placed(iterate: Iterate, placement: Placement, case: Case) -> Iterate:
+    if iterate.placement is not None:
+        raise InputError("images are made smaller and moved once a step: give input diversity (di) once")
     low = case.victim.bounds[0]
     return replace(
         iterate,
@@ -276,7 +278,9 @@ class _Expected(PerImage):
         if not part.plain:
             return made
         both: dict[str, Any] = {name: _after(getattr(iterate, name), getattr(made, name)) for name in PER_ROW}
-        return replace(made, copies=made.copies + iterate.copies, plain=iterate.plain, **both)
+        placement = iterate.placement and iterate.placement.rows([*range(len(iterate.current))] * (part.samples + 1))
+        copies = made.copies + iterate.copies
+        return replace(made, copies=copies, plain=iterate.plain, placement=placement, **both)
 
 
 def _after(first: Tensor | None, second: Tensor | None) -> Tensor | None:

@@ -47,9 +47,10 @@ class Plan:
     watch: GaussianSmoothing | None = None
 
     def rows(self, index: Tensor) -> Plan:
-        """The plan for some of the images, `(n,)` int64: each may have a step length of its own."""
+        """The plan for some of the images, `(n,)` int64: each may have a target and a step length of its own."""
         length = self.step_size
-        return replace(self, step_size=length[index.to(length.device)]) if isinstance(length, Tensor) else self
+        length = length[index.to(length.device)] if isinstance(length, Tensor) else length
+        return replace(self, objective=self.objective.rows(index), step_size=length)
 
 
 def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
@@ -225,6 +226,7 @@ class _Climb:
     def _keep(self, rows: Tensor) -> None:
         self.rows, self.variables = self.rows[rows], self.variables[rows]
         self.case, self.objective = self.case.rows(rows), self.objective.rows(rows)
+        self.plan = self.plan.rows(rows)
         self.before, self.velocity = rows_of(self.before, rows), rows_of(self.velocity, rows)
         if self.move is not None:
             length = self.move.length[rows] if isinstance(self.move.length, Tensor) else self.move.length
@@ -255,7 +257,7 @@ class Evaluation:
             return tiled(value, copies, count)
 
         truth = tiled(case.truth, copies, count)
-        moved = climb.move if not away and case.threat.pixels else None
+        moved = climb.move if case.threat.pixels else None
         before = climb.move if climb.looks_back and case.threat.pixels else None
         iterate = Iterate(
             index=self._index,
@@ -272,6 +274,8 @@ class Evaluation:
         )
         for stage in climb.inputs:
             iterate = stage(iterate, case)
+        if climb.plan.source.asks:  # a black box is never shown what no image can be
+            iterate = replace(iterate, current=iterate.current.clamp(*case.victim.bounds))
         return climb.objective(climb.counted, iterate), iterate
 
 

@@ -60,7 +60,7 @@ class Iterate:
     def rows(self, index: Tensor) -> Iterate:
         """Some of its rows, `(n,)` int64: all copies of some of the images."""
         chosen = {name: rows_of(getattr(self, name), index) for name in PER_ROW}
-        return replace(self, **chosen)
+        return replace(self, **chosen, placement=self.placement and self.placement.rows(index.tolist()))
 
     def copied(self, copies: int, **made: Tensor) -> Iterate:
         """Every row `copies` times over, of all that is not made already."""
@@ -68,7 +68,8 @@ class Iterate:
         rows: dict[str, Any] = {
             name: made[name] if name in made else tiled(getattr(self, name), copies, count) for name in PER_ROW
         }
-        return replace(self, copies=self.copies * copies, **rows)
+        placement = self.placement and self.placement.rows([*range(count)] * copies)
+        return replace(self, copies=self.copies * copies, placement=placement, **rows)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ class Placement:
     sizes: Sequence[tuple[int, ...]]
     corners: Sequence[tuple[int, ...]]
 
+    def rows(self, places: Sequence[int]) -> Placement:
+        """Of some of the images, or of some of them several times."""
+        return Placement([self.sizes[place] for place in places], [self.corners[place] for place in places])
+
     def images(self, images: Tensor, fill: float) -> Tensor:
         """`(B, C, *spatial)`, resized linearly, with `fill` around; differentiable."""
         mode = _LINEAR[images.ndim - 2]
