@@ -21,6 +21,13 @@ from medrobust.errors import InputError
         ("0", 0.0, None),
         ("10HU", 10.0, "HU"),
         ("2.5 hu", 2.5, "HU"),
+        ("5%", 0.05, "%"),
+        ("0.5 %", 0.005, "%"),
+        ("1/3%", 1 / 300, "%"),
+        ("2px", 2.0, "pixels"),
+        ("1 pixel", 1.0, "pixels"),
+        ("2.5 Pixels", 2.5, "pixels"),
+        ("2 voxels", 2.0, "pixels"),
         (0.25, 0.25, None),
         (3, 3.0, None),
     ],
@@ -35,7 +42,26 @@ def test_a_fraction_is_the_float_that_python_makes_of_it(k):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "4//255", "4/255/2", "4/", "1,5", "10 px", "nan", "inf", "1e999", "1e-9999999", "1/0", "-1", True]
+    "text",
+    [
+        "",
+        "x",
+        "%",
+        "5%%",
+        "2 pix",
+        "5 % HU",
+        "4//255",
+        "4/255/2",
+        "4/",
+        "1,5",
+        "nan",
+        "inf",
+        "1e999",
+        "1e-9999999",
+        "1/0",
+        "-1",
+        True,
+    ],
 )
 def test_refused(text):
     with pytest.raises(InputError, match="eps"):
@@ -47,3 +73,14 @@ def test_unit_must_be_the_datas():
     assert Budget.parse("10").in_unit("HU") == 10
     with pytest.raises(InputError, match=r"does not fit the data, whose unit is \[0, 1\]"):
         Budget.parse("10HU").in_unit("[0, 1]")
+
+
+def test_a_threat_may_have_a_unit_of_its_own():
+    assert Budget.parse("5%").in_unit("%", "the threat contrast") == 0.05
+    assert Budget.parse("0.05").in_unit("%", "the threat contrast") == 0.05
+    with pytest.raises(InputError, match="eps 2 pixels does not fit the threat contrast, whose unit is %"):
+        Budget.parse("2px").in_unit("%", "the threat contrast")
+    with pytest.raises(InputError, match=r"eps 5% does not fit the data, whose unit is \[0, 1\]"):
+        Budget.parse("5%").in_unit("[0, 1]")
+    with pytest.raises(InputError, match="step_size 'wide' is not a budget"):
+        Budget.parse("wide", "step_size")

@@ -77,7 +77,7 @@ def test_all_of_it_at_once(folder):
     )
     rows = {row["attack"]: row for row in run.records.filter(index=0).iter_rows(named=True)}
     assert rows["erase"]["success"]
-    assert rows["bim"]["lesion_volumes"] == [12.0]
+    assert rows["bim"]["lesion_volumes_before"] == [12.0]
     assert (rows["erase"]["lesion_covered_before"], rows["erase"]["lesion_covered_after"]) == ([1.0], [0.0])
     assert (rows["erase"]["volume_unit"], rows["erase"]["missed_volume_after"]) == ("pixels", 12.0)
     (part,) = run.info.parts.values()

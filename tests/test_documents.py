@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 import medrobust as mr
@@ -48,12 +49,46 @@ def test_the_own_attack_of_the_contributors_guide(trained):
     assert stabilized.inner is not None
 
 
+def test_the_parts_of_the_page_on_attacks_combine(trained):
+    first, second = python_blocks("docs/attacks.md")
+    victim, images, truth = trained
+    names: dict[str, object] = {"__name__": "page"}
+    exec(compile(first.replace("steps=20", "steps=2"), "docs/attacks.md", "exec"), names)
+    combined = names["attack"](victim, images[:2], truth[:2], mr.Threat(eps=4 / 255))
+    assert combined.steps_used.max() <= 3 * 2
+
+    def predict(batch: torch.Tensor) -> torch.Tensor:
+        return victim(batch).detach()
+
+    names |= {"mr": mr, "predict": predict, "images": images[:2], "truth": truth[:2]}
+    exec(compile(second.replace("queries=2000", "queries=40"), "docs/attacks.md", "exec"), names)
+    assert 0 < int(names["result"].queries.max()) <= 40
+
+
+def test_the_yaml_of_the_page_on_attacks_is_that_attack():
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/attacks.md").read_text(), re.S)
+    (options,) = yaml.safe_load(text)["attacks"].values()
+    attack = mr.make_attack(options.pop("attack"), options)
+    assert attack.loss == mr.Stabilized(mr.DLR(), a2=0.5)
+    assert attack.inputs == (mr.Diversity(), mr.Scales(3))
+    assert attack.step == mr.Adam(schedule="cosine")
+
+
+def test_the_table_of_attacks_is_that_of_the_catalogue():
+    """Written by `python docs/attack_table.py`: what a step costs is counted anew."""
+    names: dict[str, object] = {"__name__": "attack_table", "__file__": str(ROOT / "docs/attack_table.py")}
+    exec(compile((ROOT / "docs/attack_table.py").read_text(), "attack_table.py", "exec"), names)
+    assert names["page"]() == (ROOT / "docs/attacks.md").read_text()
+
+
 @pytest.mark.parametrize("column", SCHEMA)
 def test_every_column_is_described(column):
     assert f"`{column}`" in (ROOT / "docs/records.md").read_text()
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/records.md", "docs/data.md"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/records.md", "docs/data.md", "docs/attacks.md"]
+)
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
     text = (ROOT / path).read_text()
     assert "@@" not in text

@@ -1,4 +1,4 @@
-"""How a budget is written: `4/255`, `0.01`, `10HU`."""
+"""How a budget is written: `4/255`, `0.01`, `10HU`, `5%`, `2px`."""
 
 from __future__ import annotations
 
@@ -10,42 +10,55 @@ from fractions import Fraction
 from medrobust.errors import InputError
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?"
-_BUDGET = re.compile(rf"\s*(?P<number>[-+]?{_NUMBER}(?:\s*/\s*{_NUMBER})?)\s*(?P<unit>HU)?\s*", re.IGNORECASE)
+_UNIT = "(?P<unit>HU|%|px|pixels?|voxels?)"
+_BUDGET = re.compile(rf"\s*(?P<number>[-+]?{_NUMBER}(?:\s*/\s*{_NUMBER})?)\s*{_UNIT}?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A radius in data units, and the unit when it was written down ("HU")."""
+    """A radius, and the unit when it was written down: "HU", "%" (eps is the share, 0.05) or "pixels"."""
 
     eps: float
     unit: str | None = None
 
     @classmethod
-    def parse(cls, text: str | float) -> Budget:
-        """Read `4/255`, `0.01`, `10HU` or a plain number.
+    def parse(cls, text: str | float, name: str = "eps") -> Budget:
+        """Read `4/255`, `0.01`, `10HU`, `5%`, `2px` or a plain number; `name` is what errors call it.
 
         Raises:
             InputError: it is none of these, or negative.
         """
         match = _BUDGET.fullmatch(str(text))
         if match is None or isinstance(text, bool):
-            raise InputError(f"eps {text!r} is not a budget: write 4/255, 0.01 or 10HU")
+            raise InputError(f"{name} {text!r} is not a budget: write 4/255, 0.01 or 10HU; of some threats 5% or 2px")
         top, _, bottom = match["number"].partition("/")
+        unit = _unit(match["unit"])
         try:
             # a fraction first: 1/255 must be the very float that 1/255 is in Python
-            eps = float(Fraction(top.strip()) / Fraction(bottom.strip() or 1))
+            eps = float(Fraction(top.strip()) / Fraction(bottom.strip() or 1) / (100 if unit == "%" else 1))
         except (ZeroDivisionError, OverflowError) as error:
-            raise InputError(f"eps {text!r} is not a finite number") from error
+            raise InputError(f"{name} {text!r} is not a finite number") from error
         if not math.isfinite(eps) or eps < 0:
-            raise InputError(f"eps {text!r} must be finite and not negative")
-        return cls(eps, "HU" if match["unit"] else None)
+            raise InputError(f"{name} {text!r} must be finite and not negative")
+        return cls(eps, unit)
 
-    def in_unit(self, unit: str) -> float:
-        """The radius for data of that unit.
+    def in_unit(self, unit: str, of: str = "the data") -> float:
+        """The radius for data of that unit, or for a threat (`of`) that has a unit of its own.
 
         Raises:
             InputError: it was written in another one.
         """
         if self.unit is not None and self.unit != unit:
-            raise InputError(f"eps {self.eps:g}{self.unit} does not fit the data, whose unit is {unit}")
+            raise InputError(f"eps {self} does not fit {of}, whose unit is {unit}")
         return self.eps
+
+    def __str__(self) -> str:
+        if self.unit == "pixels":
+            return f"{self.eps:g} pixels"
+        return f"{100 * self.eps:g}%" if self.unit == "%" else f"{self.eps:g}{self.unit or ''}"
+
+
+def _unit(written: str | None) -> str | None:
+    if written is None or written == "%":
+        return written
+    return "HU" if written.upper() == "HU" else "pixels"

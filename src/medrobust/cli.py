@@ -40,7 +40,7 @@ Mean = Annotated[
     str | None, typer.Option(help="Per channel, e.g. 0.485,0.456,0.406: the model sees (image - mean)/std.")
 ]
 Std = Annotated[str | None, typer.Option(help="Per channel, as --mean.")]
-Norm = Annotated[str | None, typer.Option(help="linf or l2.")]
+Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, contrast, bias, deformation or band: what may change.")]
 Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
@@ -83,8 +83,15 @@ def evaluate(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(help="Another model, as --model, to make the attacks on as well; may be repeated."),
+    ] = None,
+    surrogate_weights: Annotated[
+        list[Path] | None, typer.Option(help="Its weights; one for each --surrogate, in their order.")
+    ] = None,
     attacks: Annotated[str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Budgets, comma-separated: 1/255, 0.01, 10HU.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Budgets, comma-separated: 1/255, 0.01, 10HU, 5%, 2px.")] = None,
     norm: Norm = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; must not exist yet.")] = None,
     seed: Seed = None,
@@ -336,7 +343,20 @@ def _overrides(ctx: typer.Context) -> dict[str, object]:
     if "eps" in given:
         given["eps"] = [eps.strip() for eps in given["eps"].split(",")]
     fields = {FIELDS[option]: value for option, value in given.items()}
+    if ctx.params.get("surrogate") or ctx.params.get("surrogate_weights"):
+        fields["surrogates"] = _surrogates(ctx.params.get("surrogate"), ctx.params.get("surrogate_weights"))
     return fields | read_settings(ctx.params.get("settings") or ())
+
+
+def _surrogates(sources: list[str] | None, weights: list[Path] | None) -> list[dict[str, object]]:
+    sources, weights = list(sources or ()), list(weights or ())
+    if not weights:
+        return [{"source": source} for source in sources]
+    if len(sources) != len(weights):
+        raise InputError(
+            f"{len(weights)} --surrogate-weights for {len(sources)} --surrogate: give one for each, in their order"
+        )
+    return [{"source": source, "weights": path} for source, path in zip(sources, weights, strict=True)]
 
 
 def _numbers(option: str, text: str) -> list[float]:

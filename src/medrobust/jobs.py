@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from medrobust.config import EMBEDDED, RunConfig
+from medrobust.black_box import BlackBox
+from medrobust.config import EMBEDDED, ModelConfig, RunConfig, SurrogateConfig
 from medrobust.data import Dataset, DatasetInfo, open_dataset
 from medrobust.data.class_names import class_indices
 from medrobust.errors import InputError, MedrobustWarning
@@ -19,7 +21,8 @@ from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_
 from medrobust.models import load_model
 from medrobust.run import Run, evaluate, progress_bar
 from medrobust.tasks import Classification, Detection, Segmentation, Task
-from medrobust.victim import Victim
+from medrobust.transforms import defended, make_transform
+from medrobust.victim import Victim, gives_gradients
 
 EMBEDDED_PARTS = ("embedded:tissue", "embedded:level")
 EMBEDDED_SUCCESS_DICE = 0.8  # the embedded network's mean is 0.9: half of that would never be "wrong"
@@ -35,6 +38,7 @@ class Part:
     dataset: Dataset
     victim: Victim
     model_name: str
+    surrogates: dict[str, Victim]
 
 
 def build_parts(config: RunConfig) -> Iterator[Part]:
@@ -52,7 +56,8 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
         dataset = open_dataset(path, config.data.options(config.skip_bad))
         config.check_attacks(dataset.info)
         source = config.model.source if own_model else path
-        yield Part(dataset, _victim(dataset.info, config, source), source)
+        victim = _victim(dataset.info, config, source)
+        yield Part(dataset, victim, source, _surrogates(dataset.info, config, victim))
 
 
 def run_config(config: RunConfig, *, progress: bool = False) -> Run:
@@ -82,6 +87,7 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
             config=config.model_dump(mode="json"),
             progress=progress,
             afterchecks=SURVIVAL if config.survive else (),
+            surrogates=part.surrogates,
         )
         whole = run if whole is None else whole.joined(run)
     assert whole is not None
@@ -161,28 +167,68 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     settings = config.model
     if settings.over_slices is not None and info.spatial_dims != 3:
         raise InputError(f"model.over_slices is for volumes; the images of {info.name!r} have no third axis")
-    model = load_model(
-        source,
-        outputs=config.model.outputs or len(info.classes),
-        channels=info.channels,
-        task=info.task,
-        weights=config.model.weights,
-        spatial_dims=info.spatial_dims if settings.over_slices is None else 2,
-    )
-    if settings.weights is None and source.partition(":")[0] in UNTRAINED:
-        warnings.warn(
-            f"{source} without --weights is untrained: its figures say nothing",
-            MedrobustWarning,
-            stacklevel=2,
-        )
+    model = _model(info, config, source, settings).to(device)
     bounds = info.bounds if settings.bounds is None else settings.bounds
     options = settings.task_options()
     if info.source.startswith(EMBEDDED) and info.task == "segmentation":
         options = {"success_dice": EMBEDDED_SUCCESS_DICE, **options}
     task = task_for(info, **options)
-    model = settings.wrapped(model).to(device)
-    library = info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
-    return Victim(model, task, bounds, settings.mean, settings.std, channels_last=library)
+    if not gives_gradients(model):
+        return _black_box(model, task, bounds, settings)
+    if settings.probabilities:
+        raise InputError(
+            f"model.probabilities is for black boxes (onnx:, or a python: function); {source} is a network"
+        )
+    how = {"channels_last": _in_library(info, source), **settings.victim_options()}
+    victim = Victim(model, task, bounds, settings.mean, settings.std, **how)
+    return victim if settings.defence is None else defended(victim, make_transform(settings.defence), config.seed)
+
+
+def _black_box(model: nn.Module, task: Task, bounds: tuple[float, float], settings: ModelConfig) -> Victim:
+    for name in ("defence", *settings.victim_options()):
+        if getattr(settings, name) is not None:
+            raise InputError(f"model.{name} is for networks; a black box runs as it is, leave it out")
+    return BlackBox(model, task, bounds, settings.mean, settings.std, probabilities=settings.probabilities)
+
+
+def _surrogates(info: DatasetInfo, config: RunConfig, victim: Victim) -> dict[str, Victim]:
+    """By name; two of the same name are numbered."""
+    found: dict[str, Victim] = {}
+    for place, one in enumerate(config.surrogates):
+        same = sum(other.label == one.label for other in config.surrogates[:place])
+        model = _model(info, config, one.source, one).to(_device(config.device))
+        mean, std = (
+            getattr(config.model, name) if getattr(one, name) is None else getattr(one, name)
+            for name in ("mean", "std")
+        )
+        channels_last = _in_library(info, one.source)
+        name = f"{one.label} {same + 1}" if same else one.label
+        found[name] = Victim(model, victim.task, victim.bounds, mean, std, channels_last=channels_last)
+    return found
+
+
+def _model(info: DatasetInfo, config: RunConfig, source: str, of: ModelConfig | SurrogateConfig) -> nn.Module:
+    """The model of a source, run window by window or slice by slice if the configuration says so."""
+    model = load_model(
+        source,
+        outputs=of.outputs or len(info.classes),
+        channels=info.channels,
+        task=info.task,
+        weights=of.weights,
+        spatial_dims=info.spatial_dims if config.model.over_slices is None else 2,
+    )
+    if of.weights is None and source.partition(":")[0] in UNTRAINED:
+        warnings.warn(
+            f"{source} without --weights is untrained: its figures say nothing",
+            MedrobustWarning,
+            stacklevel=2,
+        )
+    return config.model.wrapped(model)
+
+
+def _in_library(info: DatasetInfo, source: str) -> bool:
+    """Is it a 2-D network of a library, which runs in channels_last?"""
+    return info.spatial_dims == 2 and source.partition(":")[0] in LIBRARIES
 
 
 def _device(name: str) -> torch.device:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medrobust._version import __version__
 from medrobust.attacks import PGD, SMIA, Attack
+from medrobust.attacks.transfer import with_surrogates
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation import (
@@ -36,7 +37,6 @@ from medrobust.evaluation import (
     save_run,
 )
 from medrobust.evaluation.cautions import cautions
-from medrobust.evaluation.measure import Progress as OnProgress
 from medrobust.models import weights_fingerprint
 from medrobust.report import terminal_table, write_report
 from medrobust.statistics import summarise
@@ -142,6 +142,7 @@ def evaluate(
     config: Mapping[str, object] | None = None,
     progress: bool = False,
     afterchecks: Sequence[Aftercheck] = (),
+    surrogates: Mapping[str, Victim] | None = None,
 ) -> Run:
     """Attack every image of a data set by every attack at every budget, and measure what is left.
 
@@ -160,17 +161,21 @@ def evaluate(
         progress: show a progress bar on standard error.
         afterchecks: how the attacked images are measured once more, each as a part of its own, "<name>, <check>":
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
+        surrogates: name → another model; every attack is also made on each of them and shown to the victim, "pgd via
+            <name>". A victim without gradients is then attacked by those and by the attacks that need none.
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
     """
     if attacks is None:
         attacks = {"pgd": PGD(), "smia": SMIA()}
+    if surrogates:
+        attacks = with_surrogates(attacks, surrogates, victim)
     campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad, afterchecks)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
-        measured = measure(victim, dataset, campaign, part, advance)
+        measured = measure(victim, dataset, campaign, part, advance, advance.stage)
     described = _describe(victim, dataset, campaign, measured, part, model_name)
     checked = {aftercheck_part(part, check): _describe_check(described, check) for check in afterchecks}
     info = RunInfo(
@@ -191,7 +196,11 @@ def _describe(
 ) -> PartInfo:
     info, task = dataset.info, victim.task
     rows = [row for row in measured.rows if row["part"] == part]
-    told = cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)
+    told = [*cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)]
+    if measured.halved_to is not None:
+        told.append(
+            f"The batch was halved to {measured.halved_to} when memory ran out; the results do not depend on it."
+        )
     return PartInfo(
         dataset=replace(info, notes=(*told, *info.notes)),
         size=len(dataset),
@@ -238,10 +247,24 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+class ProgressBar:
+    """A bar on standard error."""
+
+    def __init__(self, bar: Progress, text: str, total: int) -> None:
+        self._bar, self._task = bar, bar.add_task(text, total=total)
+
+    def __call__(self, count: int) -> None:
+        """So many more are done."""
+        self._bar.advance(self._task, count)
+
+    def stage(self, text: str) -> None:
+        """What is being done from now on."""
+        self._bar.update(self._task, description=text)
+
+
 @contextmanager
-def progress_bar(part: str, total: int, shown: bool) -> Iterator[OnProgress]:
-    """A bar on standard error; gives the function that moves it."""
+def progress_bar(part: str, total: int, shown: bool) -> Iterator[ProgressBar]:
+    """A bar that moves when called with a count."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
-        attacked = bar.add_task(f"attacking {part}", total=total)
-        yield lambda count: bar.advance(attacked, count)
+        yield ProgressBar(bar, f"attacking {part}", total)

@@ -16,7 +16,7 @@ from medrobust.tasks import Classification
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
-EXTRAS = {"smp": "segmentation_models_pytorch", "dicom": "highdicom", "medmnist": "medmnist"}
+EXTRAS = {"smp": "segmentation_models_pytorch", "dicom": "highdicom", "medmnist": "medmnist", "onnx": "onnxruntime"}
 
 
 class Finding(NamedTuple):

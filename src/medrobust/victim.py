@@ -42,11 +42,12 @@ class Victim:
         autocast: run the model's convolutions and products in "bfloat16" or "float16" (not detectors). Outputs, losses
             and gradients are float32, rounded by the half precision on the way.
 
+    Attributes:
+        differentiable: whether gradients can be had, see `gives_gradients`.
+
     Raises:
         InputError: bounds are not finite and ascending, std is not positive, or an option has no such value.
     """
-
-    differentiable: bool = True
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Victim:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         self.model = model
+        self.differentiable = gives_gradients(model)
         self.task = task
         self.bounds = ascending(bounds)
         self.mean, self.std = normalisation(mean, std)
@@ -168,6 +170,11 @@ class Victim:
                 f"images range from {least:g} to {most:g}, outside the bounds [{low:g}, {high:g}]"
                 f"{_range_hint(least, most, self.bounds)}"
             )
+
+
+def gives_gradients(model: nn.Module) -> bool:
+    """False when a module within the model says that it gives none, by an attribute `differentiable`."""
+    return all(getattr(module, "differentiable", True) for module in model.modules())
 
 
 def ascending(bounds: Sequence[float]) -> tuple[float, float]:

@@ -22,9 +22,16 @@ EPS = 4 / 255
 THREAT = mr.Threat(EPS)
 
 
+# of a set of images; by its answers alone
+ELSEWHERE = ("universal", "square", "nes", "spsa", "hopskipjump", "standard", "medrobust")
+# the loop with other parts, none of which asks what a detector is: one family will do
+ON_ONE_FAMILY = ("ni", "vni", "pi", "ti", "smia-mi", "smia-di", "smia-ti", "smia-vmi")
+
+
 def _attacks() -> dict[str, IterativeAttack]:
     names = [name for name, entry in ATTACKS.items() if not entry.tasks or "detection" in entry.tasks]
-    attacks = {name: make_attack(name, {} if name == "fgsm" else {"steps": 2}) for name in names}
+    quick = {"fgsm": {}, "sini": {"steps": 2, "copies": 2}}
+    attacks = {name: make_attack(name, quick.get(name, {"steps": 2})) for name in names if name not in ELSEWHERE}
     return attacks | {
         "smia constant": mr.SMIA(steps=2, a2=0.5, through_target=False),
         "smia traced best": mr.SMIA(steps=2, trace=True, keep="best", random_start=True, restarts=2),
@@ -46,6 +53,19 @@ def family(request) -> str:
 @pytest.fixture(params=ATTACKS_UNDER_TEST.values(), ids=ATTACKS_UNDER_TEST.keys())
 def attack(request) -> IterativeAttack:
     return request.param
+
+
+def pytest_generate_tests(metafunc):
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if {"family", "attack"} <= set(metafunc.fixturenames) and "attack" not in given:
+        pairs = [
+            (family, name)
+            for family in FAMILIES
+            for name in ATTACKS_UNDER_TEST
+            if name not in ON_ONE_FAMILY or family == FAMILIES[0]
+        ]
+        ids = [f"{family}-{name}" for family, name in pairs]
+        metafunc.parametrize("family, attack", [(family, ATTACKS_UNDER_TEST[name]) for family, name in pairs], ids=ids)
 
 
 def victim_of(family: str) -> mr.Victim:

@@ -135,6 +135,36 @@ def test_weights_of_a_timm_model(medrobust, folder):
     assert "warning: timm:resnet10t without --weights is untrained" in err
 
 
+def test_a_family_and_surrogates_by_the_line(medrobust, folder):
+    """Attacks on the model itself and through another one, within a budget written in the family's unit."""
+    other = mr.load_model("python:mymodel:make", outputs=2, channels=1, task="classification")
+    save_file({name: -value for name, value in other.state_dict().items()}, "minus.safetensors")
+    code, out, _ = medrobust(
+        "evaluate", *DATA, "--attacks", "pgd", "--norm", "contrast", "--eps", "5%,10%", "--out", "runs/family",
+        "--surrogate", "python:mymodel:make", "--surrogate-weights", "minus.safetensors",
+    )  # fmt: skip
+    assert code == 0
+    assert "contrast ≤ 10 %" in out
+    run = mr.load_run("runs/family")
+    assert run.records["attack"].unique(maintain_order=True).to_list() == ["pgd", "pgd via make"]
+    assert sorted(run.records["eps"].unique()) == [0.05, 0.1]
+    (part,) = run.info.parts.values()
+    assert part.attacks["pgd via make"]["surrogate_sha256"] != part.weights_sha256[:16]
+    report = Path("runs/family/report.html").read_text()
+    assert "contrast ≤ 5 % or contrast ≤ 10 %, before any preprocessing" in report
+    # it was made for a model that answers the other way round
+    rows = run.records.filter(eps=0.1).sort("index")
+    direct, through = (rows.filter(attack=name)["loss_after"].mean() for name in ("pgd", "pgd via make"))
+    assert direct > rows["loss_before"].mean() > through
+
+
+def test_two_surrogates_without_weights(medrobust, folder):
+    options = ("--surrogate", "python:mymodel:make", "--surrogate", "python:mymodel:constant")
+    assert medrobust("evaluate", *DATA, "--attacks", "fgsm", "--eps", "4/255", "--out", "r", *options)[0] == 0
+    (part,) = mr.load_run("r").info.parts.values()
+    assert list(part.attacks) == ["fgsm", "fgsm via make", "fgsm via constant"]
+
+
 def test_attack_writes_images_that_stay_adversarial(medrobust, folder):
     code, _, err = medrobust("attack", *DATA, "--attack", "smia", "--eps", "4/255", "--out", "adversarial")
     assert code == 0
@@ -289,7 +319,16 @@ def test_what_is_hardly_meant_is_told_with_the_figures(medrobust, folder):
 BAD = [
     (("--eps", "-1/255"), "eps '-1/255' must be finite and not negative"),
     (("--eps", "4/0"), "eps '4/0' is not a finite number"),
-    (("--eps", "wide"), "eps 'wide' is not a budget: write 4/255, 0.01 or 10HU"),
+    (("--eps", "wide"), "eps 'wide' is not a budget: write 4/255, 0.01 or 10HU; of some threats 5% or 2px"),
+    (("--eps", "5%"), "eps 5% does not fit the data, whose unit is [0, 1]"),
+    (("--norm", "contrast", "--eps", "2px"), "eps 2 pixels does not fit the threat contrast, whose unit is %"),
+    (("--norm", "contrats"), "threat.norm: unknown threat 'contrats': did you mean 'contrast'?"),
+    (("l2.yaml",), "threat.norm l2 has no usual budgets: give eps, e.g. 0.5"),
+    (("--surrogate", "python:mymodel:mak"), "mak"),
+    (("--surrogate-weights", "other.safetensors"), "1 --surrogate-weights for 0 --surrogate: give one for each"),
+    (("part.yaml",), "attacks.mine: attack pgd: unknown option of input si 'copis': did you mean 'copies'?"),
+    (("loss.yaml",), "attack smia: unknown loss 'dlrr': did you mean 'dlr'?"),
+    (("defence.yaml",), "defence.yaml: model.defence: unknown transform 'jpg': did you mean 'jpeg'?"),
     (("--eps", "10HU"), "does not fit the data, whose unit is [0, 1]"),
     (("--attacks", "smai"), "unknown attack 'smai': did you mean 'smia'?"),
     (("--attacks", "pgd,pgd"), "'pgd' is given twice"),
@@ -326,6 +365,10 @@ BAD = [
 def test_bad_input_is_one_line_and_exit_2(medrobust, folder, arguments, message):
     Path("tagged.yaml").write_text("data: !!python/object/apply:os.system ['touch pwned']\n")
     Path("typo.yaml").write_text("atacks: [pgd]\n")
+    Path("l2.yaml").write_text("data: toymnist.npz\nmodel: python:mymodel:make\nthreat: {norm: l2}\n")
+    Path("part.yaml").write_text("attacks: {mine: {attack: pgd, inputs: [di, {si: {copis: 3}}]}}\n")
+    Path("loss.yaml").write_text("attacks: {smia: {loss: dlrr}}\n")
+    Path("defence.yaml").write_text("model: {source: 'timm:resnet18', defence: [jpg]}\n")
     Path("nested.yaml").write_text("threat: {epsilon: 0.1}\n")
     Path("option.yaml").write_text("attacks: {smia: {a3: 1}}\n")
     Path("value.yaml").write_text("attacks: {pgd: {steps: 0}}\n")
@@ -398,7 +441,11 @@ def test_every_commented_line_of_the_template_is_a_field(medrobust, tmp_path):
     assert full.name == "my-run"
     assert full.model.std == [0.229, 0.224, 0.225]
     assert full.data.options(skip_bad=False).resize == 224
-    assert full.build_attacks()["smia-strong"].restarts == 3
+    attacks = full.build_attacks()
+    assert attacks["smia-strong"].restarts == 3
+    assert [type(part).__name__ for part in attacks["mine"].inputs] == ["Diversity", "Scales"]
+    assert full.model.defence == [{"jpeg": {"quality": 75}}]
+    assert [one.source for one in full.surrogates] == ["timm:resnet18"]
 
 
 @pytest.mark.parametrize(

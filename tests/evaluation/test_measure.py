@@ -149,7 +149,7 @@ def test_masks_are_measured_in_millimetres_where_the_spacing_is_known():
         assert run.records[f"{name}_by_class_after"].list.len().to_list() == [1, 1]
     assert run.records["hd95_before"].is_nan().to_list() == [False, True]
     assert run.records["volume_unit"].to_list() == ["mm²", "pixels"]
-    assert run.records["lesion_volumes"].to_list() == [[20.0], [20.0]]
+    assert run.records["lesion_volumes_before"].to_list() == [[20.0], [20.0]]
     answer = victim.task.predict(victim(images))
     share = [(answer[k][truth[k] == 1] == 1).double().mean().item() for k in range(2)]
     assert run.records["lesion_covered_before"].to_list() == [[pytest.approx(one)] for one in share]

@@ -141,9 +141,9 @@ def test_damage_is_told_in_one_line(run, tmp_path, damage, message):
 def test_another_schema_version_is_told(run, tmp_path):
     run.save(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    path.write_text(re.sub(r'"schema_version": ?2', '"schema_version": 99', path.read_text()))
+    path.write_text(re.sub(r'"schema_version": ?3', '"schema_version": 99', path.read_text()))
     assert json.loads(path.read_text())["schema_version"] == 99
-    with pytest.raises(InputError, match="schema_version 99 is not 2"):
+    with pytest.raises(InputError, match="schema_version 99 is not 3"):
         mr.load_run(tmp_path / "run")
 
 

@@ -4,7 +4,7 @@ import pytest
 from synthetic_run import answer_row, classifier_records, frame, part_info, run_info
 
 from medrobust.evaluation.records import Skipped
-from medrobust.report import verdicts, wording
+from medrobust.report import attack_wording, threat_wording, verdicts, wording
 from medrobust.report.table import part_table
 from medrobust.statistics import compare_attacks, summarise
 
@@ -79,18 +79,18 @@ def test_skipped_samples_are_counted_and_not_named():
 
 def test_limits_name_what_was_not_tested():
     table = part_table(summarise(classifier_records("p"), INFO, resamples=50), "p")
-    text = " ".join(wording.limits(table, PART))
+    text = " ".join(threat_wording.limits(table, PART))
     assert "No black-box attack" in text
     assert "Not tested: L2, L1," in text
     assert "With 20 patients the intervals are rough" in text
     square = dataclasses.replace(PART, attacks={"s": {"attack": "Square", "targeted": True}})
-    text = " ".join(wording.limits(table, square))
+    text = " ".join(threat_wording.limits(table, square))
     assert "black-box" not in text
     assert "untargeted" not in text
 
 
 def test_options_in_words():
-    assert wording.options_text({"attack": "PGD", "steps": 10, "targeted": False, "step_size": None}) == (
+    assert attack_wording.options_text({"attack": "PGD", "steps": 10, "targeted": False, "step_size": None}) == (
         "steps 10, targeted no"
     )
 
@@ -146,7 +146,7 @@ def test_the_victims_bounds_are_the_attackers():
         ({}, "stays within 0 to 1."),
         ({"bounds": ["a", 1]}, "stays within 0 to 1."),
     ):
-        assert words in " ".join(wording.threat_model(table, dataclasses.replace(PART, victim=victim)))
+        assert words in " ".join(threat_wording.threat_model(table, dataclasses.replace(PART, victim=victim)))
 
 
 @pytest.mark.parametrize(
@@ -160,4 +160,4 @@ def test_the_victims_bounds_are_the_attackers():
     ],
 )
 def test_preprocessing(victim, words):
-    assert wording.preprocessing(dataclasses.replace(PART, victim=victim)) == words
+    assert threat_wording.preprocessing(dataclasses.replace(PART, victim=victim)) == words

@@ -43,7 +43,8 @@ def mask_row(index: int, **values) -> dict[str, object]:
         "volume_unit": "ml",
         "missed_volume_before": 1.0 * index,
         "missed_volume_after": 4.0 + index,
-        "lesion_volumes": volumes,
+        "lesion_volumes_before": volumes,
+        "lesion_volumes_after": volumes,
         "lesion_covered_before": before,
         "lesion_covered_after": after,
     }
@@ -82,8 +83,20 @@ def test_by_hand():
 
 def test_an_image_with_many_lesions_counts_as_many():
     """The share of lesions, not the mean over images."""
-    few = mask_row(0, lesion_volumes=[1.0], lesion_covered_before=[1.0], lesion_covered_after=[1.0])
-    many = mask_row(1, lesion_volumes=[1.0] * 4, lesion_covered_before=[0.0] * 4, lesion_covered_after=[0.0] * 4)
+    few = mask_row(
+        0,
+        lesion_volumes_before=[1.0],
+        lesion_volumes_after=[1.0],
+        lesion_covered_before=[1.0],
+        lesion_covered_after=[1.0],
+    )
+    many = mask_row(
+        1,
+        lesion_volumes_before=[1.0] * 4,
+        lesion_volumes_after=[1.0] * 4,
+        lesion_covered_before=[0.0] * 4,
+        lesion_covered_after=[0.0] * 4,
+    )
     assert figures(frame([few, many]))[("clean", "lesions found: small")][0] == pytest.approx(1 / 5)
 
 

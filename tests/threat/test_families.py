@@ -237,7 +237,7 @@ def test_families_are_threats_and_tell_their_unit():
         "quantum": None,
         "region": None,
     }
-    own = {"norm": "band noise", "low": 0.0, "high": 0.1}
+    own = {"norm": "band noise 0-0.1", "low": 0.0, "high": 0.1}
     assert BandNoise(5, high=0.1).describe("HU") == {**Threat(5).describe("HU"), **own}
     assert Deformation(2, grid=3).describe("HU")["unit"] == "pixels"
     for kind in THREATS:

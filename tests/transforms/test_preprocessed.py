@@ -60,7 +60,7 @@ def test_an_attack_sees_through_a_defence_that_has_no_gradient(trained):
     result = mr.PGD(steps=5)(shielded, images, truth, mr.Threat(8 / 255))
     assert int(result.zero_gradients.sum()) == 0
     right = ~victim.task.fooled(shielded(images), truth)
-    noise = mr.Threat(8 / 255).random_start(images, generators(len(images)), victim.bounds)
+    noise = mr.Threat(8 / 255).space(images, victim.bounds).random_start(generators(len(images)))
     by_chance = victim.task.fooled(shielded(noise), truth)[right].double().mean()
     assert float(result.success[right].double().mean()) > float(by_chance) + 0.2
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import ClassVar, Literal, Protocol, cast, overload
+from typing import ClassVar, Literal, Protocol, cast, overload, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from torch import Tensor
 from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
-from medrobust.errors import InputError, MedrobustWarning
-from medrobust.memory import out_of_memory
+from medrobust.data import Dataset
+from medrobust.errors import InputError
+from medrobust.memory import halved, out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -45,6 +45,20 @@ class Attack(Protocol):
         ids: Sequence[object] | None = None,
     ) -> AttackResult:
         """See `BatchAttack.__call__`."""
+        ...
+
+
+def needs_of(attack: object) -> Needs:
+    """What an attack must see of a model; one that does not say may need gradients."""
+    return cast("Needs", getattr(attack, "needs", "gradients"))
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An attack that must see the whole data set before it attacks a batch of it."""
+
+    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
+        """The attack for the batches of this data set, at this budget; itself where nothing is to be prepared."""
         ...
 
 
@@ -169,39 +183,55 @@ class BatchAttack(ABC):
         seed: int,
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
-        """The results, by halves where the whole does not fit into memory."""
-        try:
-            if len(threats) == 1:
-                return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
-            return self.attack_budgets(victim, images, truth, threats, seed, ids)
-        except (RuntimeError, MemoryError) as error:
-            count = len(images) if isinstance(images, Tensor) else 0
-            if count < 2 or not out_of_memory(error):
-                raise
-        # outside of the handler, whose traceback keeps the tensors of the failed try alive
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = count // 2
-        warnings.warn(
-            f"out of memory with {count} images at once: going on with {half}; a batch size of {half} avoids the retry",
-            MedrobustWarning,
-            stacklevel=3,
-        )
-        ids = list(range(count)) if ids is None else list(ids)
-        parts = []
-        for rows in torch.arange(count).tensor_split(2):
-            threats_of = [threat.rows(rows, count) for threat in threats]
-            chosen = [ids[place] for place in rows.tolist()]
-            parts.append(self._in_memory(victim, images[rows], truth[rows], threats_of, seed, chosen))
-        places = torch.arange(count).tensor_split(2)
-        return [joined_results(pair, places) for pair in zip(*parts, strict=True)]
+        """The results; where the whole batch does not fit into memory, of smaller and smaller parts of it."""
+        count = len(images) if isinstance(images, Tensor) else 0
+        known = list(range(count)) if ids is None else list(ids)
+        if count < 2 or len(known) != count or len(truth) != count:
+            return self._at_once(victim, images, truth, threats, seed, ids)
+        parts: list[list[AttackResult]] = []
+        places: list[Tensor] = []
+        size, begin = count, 0
+        while begin < count:
+            rows = torch.arange(begin, min(begin + size, count))
+            some = [threat.rows(rows, count) for threat in threats] if len(rows) < count else threats
+            names = known[begin : begin + size]
+            try:
+                parts.append(self._at_once(victim, images[begin : begin + size], truth[rows], some, seed, names))
+            except (RuntimeError, MemoryError) as error:
+                if len(rows) < 2 or not out_of_memory(error):
+                    raise
+            else:
+                places.append(rows)
+                begin += len(rows)
+                continue
+            size = halved(len(rows))
+        return [joined_results(of_one, places) for of_one in zip(*parts, strict=True)]
+
+    def _at_once(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        if len(threats) == 1:
+            return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
+        return self.attack_budgets(victim, images, truth, threats, seed, ids)
 
 
 class SearchAttack(BatchAttack):
     """An attack that searches for images of its own: the base of all but those that wrap others."""
 
     needs: ClassVar[Needs] = "gradients"
+    norms: ClassVar[tuple[str, ...] | None] = None
+    """Of the threats that it can attack within; None: of all."""
     targeted: bool
+
+    def sees(self) -> Needs:
+        """What it must see of a model as it is configured."""
+        return self.needs
 
     @abstractmethod
     def search(self, case: Case) -> Found:
@@ -227,11 +257,13 @@ class SearchAttack(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """As `attack_batch`, at every budget."""
-        if self.needs == "gradients" and not victim.differentiable:
+        if self.sees() == "gradients" and not victim.differentiable:
             raise InputError(
                 f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
                 "or attack another model (a surrogate) and show its images to this one"
             )
+        for threat in threats:
+            check_norm(self, threat)
         for threat in threats[1:]:
             threat.check(images, victim.bounds)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=self.targeted) as case:
@@ -243,6 +275,13 @@ class SearchAttack(BatchAttack):
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """Search at several budgets; the cases differ in nothing else. What is shared between them is told here."""
         return [self.search(case) for case in cases]
+
+
+def check_norm(attack: SearchAttack, threat: Threat) -> None:
+    """Raise `InputError` when the attack cannot keep to such a threat."""
+    if attack.norms is not None and threat.norm not in attack.norms:
+        allowed = " or ".join(attack.norms)
+        raise InputError(f"{type(attack).__name__} is for changes within {allowed}, the threat is {threat.norm}")
 
 
 def described(value: object) -> object:

@@ -96,6 +96,11 @@ class Case:
         fooled = task.fooled(outputs, truth)
         return task.loss(outputs, truth), ~fooled if self.targeted else fooled
 
+    def saved(self, variables: Tensor) -> Tensor:
+        """The images of allowed variables as they would be saved: on the threat's grid, in the caller's dtype."""
+        made = self.threat.finish(self.clean, self.space.images(variables), self.victim.bounds)
+        return towards(self.clean, made, self.dtype)
+
     @torch.no_grad()
     def judge(self, variables: Tensor, trajectory: Trajectory | None = None) -> Candidate:
         """Make the images as they would be saved, and measure the model on exactly that.
@@ -104,8 +109,7 @@ class Case:
             variables: of the threat's space, allowed; of a pixel threat, images.
             trajectory: to go with the candidate.
         """
-        made = self.threat.finish(self.clean, self.space.images(variables), self.victim.bounds)
-        image = towards(self.clean, made, self.dtype)
+        image = self.saved(variables)
         truth = self.space.truth(self.truth, variables)
         outputs = self.victim.forward(image)
         loss, success = self.measure(outputs, truth)
@@ -129,7 +133,7 @@ class Effort:
         """None yet."""
         return cls(*(torch.zeros(len(case), dtype=torch.int64, device=case.clean.device) for _ in range(3)))
 
-    def add(self, other: Effort, rows: Tensor) -> None:
+    def add(self, other: Effort, rows: Tensor | slice) -> None:
         """What was spent on some of the images."""
         self.steps[rows] += other.steps
         self.stuck[rows] += other.stuck

@@ -171,7 +171,7 @@ class LookAhead(_Stateless):
         if iterate.velocity is None or self.decay == 0:
             return iterate
         length = iterate.step_size
-        step = per_image(length, iterate.current) if isinstance(length, Tensor) else length
+        step = per_image(iterate.of_copies(length), iterate.current) if isinstance(length, Tensor) else length
         return replace(iterate, current=iterate.current + self.decay * step * iterate.velocity, plain=False)
 
 
@@ -254,8 +254,9 @@ class Expectation:
 
     def __post_init__(self) -> None:
         at_least("samples", self.samples, 1)
-        if self.transform is not None:
-            object.__setattr__(self, "transform", make_transform(self.transform))
+        written: object = self.transform
+        if not isinstance(written, Transform | None):
+            object.__setattr__(self, "transform", make_transform(written))
 
     def begin(self, case: Case, purpose: str) -> InputStage:
         """Draws for every image, copy and step."""

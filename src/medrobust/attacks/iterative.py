@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor
 
-from medrobust.attacks.attack import SearchAttack
+from medrobust.attacks.attack import Needs, SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
 from medrobust.attacks.loop import Plan, run_plan
 from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Objective, TaskLoss
-from medrobust.attacks.parts import make_gradients, make_inputs, make_step
+from medrobust.attacks.parts import make_estimate, make_gradients, make_inputs, make_step
 from medrobust.attacks.per_image import exchanged
 from medrobust.attacks.sources import Backpropagation, GradientSource
 from medrobust.attacks.steps import Length, StepRule, Walk
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.errors import InputError
+from medrobust.threat import nested
 from medrobust.transforms import GaussianSmoothing
 
 Keep = Literal["last", "best"]
@@ -42,6 +43,8 @@ class IterativeAttack(SearchAttack):
         inputs: what is done to the images before the model sees them, besides what the attack does itself.
         gradients: what is done to the gradient, before the momentum.
         step: how the gradient becomes a step, instead of the attack's own way, e.g. `Adam()`.
+        estimate: where the gradient comes from instead of backpropagation, e.g. `NaturalEvolution()`: then scores are
+            all that is seen of the model.
         early_stop: an image that is fooled, also as it would be saved, leaves the batch as it is then. What is left is
             whether, not how far: the loss of such an image is lower than it could be.
         trace: record the trajectory, at the cost of at most one forward more a step.
@@ -63,6 +66,7 @@ class IterativeAttack(SearchAttack):
     inputs: Sequence[InputPart] = ()
     gradients: Sequence[GradientPart] = ()
     step: StepRule | None = None
+    estimate: GradientSource | None = None
     early_stop: bool = False
     trace: bool = False
 
@@ -80,6 +84,7 @@ class IterativeAttack(SearchAttack):
             "inputs": make_inputs(self.inputs),
             "gradients": make_gradients(self.gradients),
             "step": None if self.step is None else make_step(self.step),
+            "estimate": None if self.estimate is None else make_estimate(self.estimate),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -110,7 +115,11 @@ class IterativeAttack(SearchAttack):
 
     def source(self) -> GradientSource:
         """Where the gradient comes from."""
-        return Backpropagation()
+        return Backpropagation() if self.estimate is None else self.estimate
+
+    def sees(self) -> Needs:
+        """The scores where the gradient is estimated from them."""
+        return "scores" if self.source().asks else self.needs
 
     def smoothing(self) -> GaussianSmoothing:
         """The smoothing under which a trajectory watches the prediction."""
@@ -151,7 +160,7 @@ class IterativeAttack(SearchAttack):
 
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """Run the loop at every budget; with `early_stop` from the smallest on, each time for what still stands."""
-        if not self.early_stop or len(cases) == 1 or not _nested(cases):
+        if not self.early_stop or len(cases) == 1 or not nested([case.threat for case in cases]):
             return [self.search(case) for case in cases]
         found: dict[int, Found] = {}
         before: Found | None = None
@@ -169,21 +178,3 @@ class IterativeAttack(SearchAttack):
         found = self.search(case.rows(standing))
         effort.add(found.effort, standing)
         return Found(exchanged(before.candidate, found.candidate, standing), effort)
-
-
-def _nested(cases: Sequence[Case]) -> bool:
-    """Do the threats differ in a radius alone, so that the balls lie in each other?"""
-    first, *others = (case.threat for case in cases)
-    if isinstance(first.eps, Tensor):
-        return False
-    same = [f.name for f in fields(first) if f.name != "eps"]
-
-    def alike(a: object, b: object) -> bool:
-        return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)
-
-    return all(
-        type(other) is type(first)
-        and not isinstance(other.eps, Tensor)
-        and all(alike(getattr(first, name), getattr(other, name)) for name in same)
-        for other in others
-    )

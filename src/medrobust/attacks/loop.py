@@ -7,14 +7,17 @@ that a GPU never waits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from medrobust.attacks.asking import CountedVictim
 from medrobust.attacks.case import Candidate, Case, Effort, Found, beats, rows_where
 from medrobust.attacks.gradients import GradientPart, Point
 from medrobust.attacks.inputs import InputPart
+from medrobust.attacks.luck import Luck
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.per_image import PerImage, State, exchanged, joined, rows_of, tiled
 from medrobust.attacks.sources import GradientSource
@@ -43,6 +46,11 @@ class Plan:
     early_stop: bool = False
     watch: GaussianSmoothing | None = None
 
+    def rows(self, index: Tensor) -> Plan:
+        """The plan for some of the images, `(n,)` int64: each may have a step length of its own."""
+        length = self.step_size
+        return replace(self, step_size=length[index.to(length.device)]) if isinstance(length, Tensor) else self
+
 
 def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
     """Search by the plan: all restarts, of which the worst candidate per image is kept.
@@ -60,8 +68,8 @@ def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
             rows = rows_where(~kept.success)
             if not len(rows):
                 break
-        part = case if len(rows) == len(case) else case.rows(rows)
-        found = _Climb(plan, part, restart, start if restart == 0 else None).run()
+        part, way = (case, plan) if len(rows) == len(case) else (case.rows(rows), plan.rows(rows))
+        found = _Climb(way, part, restart, start if restart == 0 else None).run()
         effort.add(found.effort, rows)
         if kept is None:
             kept = found.candidate
@@ -77,8 +85,11 @@ class _Climb:
     def __init__(self, plan: Plan, case: Case, restart: int, start: Tensor | None) -> None:
         self.plan, self.case = plan, case
         self.rows = torch.arange(len(case), device=case.clean.device)  # of the case that it began with
-        self.objective = plan.objective.begin(case.victim, case.clean, case.truth)
+        self.effort = Effort.of(case)
+        self.counted = CountedVictim(case.victim)
+        self.objective = plan.objective.begin(self.counted, case.clean, case.truth)
         self.looks_back = getattr(self.objective, "looks_back", True)
+        self._count()
         if start is None:
             start = case.space.start()
             if plan.random_start or restart:
@@ -88,13 +99,12 @@ class _Climb:
         self.gradients = [part.begin(case, f"gradient {place} {restart}") for place, part in enumerate(plan.gradients)]
         self.stepper = plan.step.begin(case, plan.step_size)
         self.source = plan.source.begin(case, f"source {restart}")
-        self.luck = _Luck()
+        self.luck = Luck()
         self.best = _BestIterate(case, start) if plan.keep_best else None
         self.recorder = TrajectoryRecorder(case.victim, case.truth, case.clean, plan.watch) if plan.watch else None
         self.move: Move | None = None
         self.before: Tensor | None = None
         self.velocity: Tensor | None = None
-        self.effort = Effort.of(case)
         self.left_early: list[tuple[Tensor, Candidate]] = []
 
     def run(self) -> Found:
@@ -115,9 +125,15 @@ class _Climb:
 
     def _step(self, index: int) -> bool:
         """Take a step; says whether an image is left to go on with."""
+        asks = self.plan.source.asks
+        if self.plan.early_stop and asks:  # one answer is cheaper than those that a gradient takes
+            staying = self._staying(None)
+            if staying is not None and not len(staying):
+                return False
         terms, gradient, iterate = self.source(self._evaluate(index), self.variables)
+        self._count()
         seen = self._seen(terms, iterate)
-        if self.plan.early_stop:
+        if self.plan.early_stop and not asks:
             staying = self._staying(seen)
             if staying is not None:
                 if not len(staying):
@@ -126,7 +142,7 @@ class _Climb:
                 terms, iterate = terms.rows(copies), iterate.rows(copies)
                 seen, gradient = terms if seen is terms else None, gradient[staying]
         if self.best is not None:
-            self.best.see(self.case, self.variables, seen)
+            self.best.see(self.case, self.variables, self._answers(seen))
         if self.recorder is not None:
             self.recorder.record(self.case.space.images(self.variables), seen, self._direction)
         with torch.no_grad():
@@ -144,6 +160,12 @@ class _Climb:
         self.before, self.variables = self.variables, self.move.variables
         return True
 
+    def _count(self) -> None:
+        """Add what the model was shown by the objective to the queries, if each of them counts."""
+        times = self.counted.per_image(len(self.case))
+        if self.plan.source.asks:
+            self.effort.queries[self.rows] += times
+
     @property
     def _direction(self) -> Tensor | None:
         return None if self.move is None else self.move.direction
@@ -155,11 +177,12 @@ class _Climb:
         """The mean gradient at other points, `(copies, B, …)`."""
         count = len(points)
         # a CPU is no faster with more than that, and needs the memory for all of them at once
-        together = max(1, ENOUGH // points.shape[1]) if points.device.type == "cpu" else count
+        split = points.device.type == "cpu" and not self.plan.source.asks
         total = torch.zeros_like(points[0])
-        for part in torch.split(points, together):
+        for part in torch.split(points, max(1, ENOUGH // points.shape[1]) if split else count):
             with torch.enable_grad():
                 _, gradient, _ = self.source(Evaluation(self, index, len(part), away=True), part.flatten(0, 1))
+            self._count()
             total += gradient.reshape(part.shape).sum(0)
         return self.case.space.allowed(total / count)
 
@@ -170,17 +193,27 @@ class _Climb:
         return terms if iterate.copies == 1 else terms.rows(torch.arange(len(iterate), device=terms.total.device))
 
     @torch.no_grad()
+    def _answers(self, seen: Terms | None) -> Any:
+        """The model's outputs at the iterates; asked for where the objective saw other images."""
+        if seen is not None:
+            return seen.outputs
+        outputs = self.counted.forward(self.case.space.images(self.variables))
+        self._count()
+        return outputs
+
+    @torch.no_grad()
     def _staying(self, seen: Terms | None) -> Tensor | None:
         """Let the images go that reached the goal, as they would be saved; the rows that stay, None for all."""
         case = self.case
-        outputs = case.victim.forward(case.space.images(self.variables)) if seen is None else seen.outputs
-        _, success = case.measure(outputs, case.space.truth(case.truth, self.variables))
+        _, success = case.measure(self._answers(seen), case.space.truth(case.truth, self.variables))
         reached = rows_where(success)
         if not len(reached):
             return None
         candidate = case.rows(reached).judge(self.variables[reached])
-        going = rows_where(candidate.success)
-        success[reached[rows_where(~candidate.success)]] = False
+        going, lost = rows_where(candidate.success), reached[rows_where(~candidate.success)]
+        success[lost] = False
+        if self.plan.source.asks:  # the answers for the others are those of what is handed in
+            self.effort.queries[self.rows[lost]] += 1
         if not len(going):
             return None
         self.left_early.append((self.rows[reached[going]], rows_of(candidate, going)))
@@ -239,7 +272,7 @@ class Evaluation:
         )
         for stage in climb.inputs:
             iterate = stage(iterate, case)
-        return climb.objective(case.victim, iterate), iterate
+        return climb.objective(climb.counted, iterate), iterate
 
 
 class _BestIterate(PerImage):
@@ -251,40 +284,11 @@ class _BestIterate(PerImage):
         self.goal = torch.full((len(case),), -torch.inf, device=start.device)
 
     @torch.no_grad()
-    def see(self, case: Case, current: Tensor, terms: Terms | None) -> None:
+    def see(self, case: Case, current: Tensor, outputs: Any) -> None:
         """Take an iterate where it is better."""
-        outputs = case.victim.forward(case.space.images(current)) if terms is None else terms.outputs
         loss, success = case.measure(outputs, case.space.truth(case.truth, current))
         goal = case.sign * loss
         better = beats(success, goal, self.success, self.goal)
         self.variables = torch.where(per_image(better, current), current, self.variables)
         self.success = torch.where(better, success, self.success)
         self.goal = torch.where(better, goal, self.goal)
-
-
-class _Luck(PerImage):
-    """Random directions for images that have no gradient, so that they are not silently stuck."""
-
-    def __init__(self) -> None:
-        self.signs: Tensor | None = None
-
-    def revived(self, gradient: Tensor, case: Case, index: int) -> tuple[Tensor, Tensor]:
-        """Replace a gradient that is all zero or not finite; also says `(B,)` where that was so."""
-        largest = gradient.flatten(1).abs().amax(1)
-        # a NaN anywhere makes the maximum NaN, which fails the comparison too
-        alive = (largest > 0) & torch.isfinite(largest)
-        if alive.device.type == "cpu" and bool(alive.all()):  # nothing has to wait for that on a CPU
-            return gradient, ~alive
-        if self.signs is None:
-            self.signs = self._drawn(case, gradient)
-        size = self.signs.shape[1] // 2
-        begin = index * 7919 % size
-        noise = case.space.allowed(self.signs[:, begin : begin + size].view_as(gradient))
-        return torch.where(per_image(alive, gradient), gradient, noise), ~alive
-
-    @staticmethod
-    def _drawn(case: Case, like: Tensor) -> Tensor:
-        size = like[0].numel()
-        draws = [torch.randint(0, 2, (size,), generator=g, dtype=torch.int8) for g in case.generators("no gradient")]
-        # twice over: every step looks through a window that moves over them, without drawing or copying
-        return (2 * torch.stack(draws) - 1).repeat(1, 2).to(like.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,11 @@ class SourceState(State, Protocol):
 class GradientSource(Protocol):
     """A way to a gradient."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether it works from answers alone, so that each of them is counted as a query."""
+        ...
+
     def begin(self, case: Case, purpose: str) -> SourceState:
         """A fresh one for one run of the loop; all its randomness is of `case.generators(purpose)`."""
         ...
@@ -37,6 +42,8 @@ class GradientSource(Protocol):
 @dataclass(frozen=True)
 class Backpropagation:
     """The gradient itself, with respect to the variables alone: no weight's `.grad` is filled."""
+
+    asks: ClassVar[bool] = False
 
     def begin(self, case: Case, purpose: str) -> SourceState:
         """Itself: it has no state."""

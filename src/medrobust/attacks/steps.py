@@ -178,7 +178,13 @@ class _Adam(PerImage):
         length = _times(self.length, decayed(rule.schedule, at.index, at.steps))
         moved = stepped(at.variables, direction, length)
         at.case.space.project_(moved)
-        return Move(moved, direction, length)
+        return Move(held(moved, at), direction, length)
+
+
+def held(moved: Tensor, at: Situation) -> Tensor:
+    """The next variables, but where an image has nothing left to reach, the ones it has."""
+    left = at.terms.left
+    return moved if left is None else torch.where(per_image(left[: len(moved)], moved), moved, at.variables)
 
 
 def stepped(variables: Tensor, direction: Tensor, length: Length, out: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack, BatchAttack
+from medrobust.attacks.attack import Attack, BatchAttack, Needs, needs_of
 from medrobust.attacks.result import AttackResult
 from medrobust.attacks.targets import Target
 from medrobust.errors import InputError
@@ -46,6 +46,11 @@ class Towards(BatchAttack):
     def targeted(self) -> bool:
         """False: it is given the truth."""
         return False
+
+    @property
+    def needs(self) -> Needs:
+        """What the attack needs."""
+        return needs_of(self.attack)
 
     def describe(self) -> dict[str, object]:
         """Those of the attack, with the target; the name tells them apart from the attack on the truth."""

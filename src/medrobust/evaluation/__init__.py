@@ -1,8 +1,9 @@
 """Evaluation: from data set, attacks and budgets to records, and records on disk."""
 
 from medrobust.evaluation.afterchecks import SURVIVAL, Aftercheck, aftercheck_part, afterchecks_of, another_model
+from medrobust.evaluation.columns import hash_patient
 from medrobust.evaluation.export import export_adversarial
-from medrobust.evaluation.measure import Campaign, Measured, hash_patient, measure
+from medrobust.evaluation.measure import Campaign, Measured, measure
 from medrobust.evaluation.records import (
     SCHEMA,
     SCHEMA_VERSION,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from medrobust.data import BadSampleError, Dataset, Sample, stack
+from medrobust.data import BadSampleError, Dataset, DatasetInfo, Sample, stack
 from medrobust.errors import InputError
 from medrobust.evaluation.records import Skipped
 from medrobust.tasks.surface import Spacing
@@ -38,6 +39,22 @@ class Batch:
     def volumes(self) -> bool:
         """Whether the images have three spatial axes."""
         return self.images.ndim == 5
+
+    def rows(self, index: Tensor) -> Batch:
+        """Some of the images, by their places `(n,)` int64."""
+        if len(index) == len(self.indices):
+            return self
+        places = index.tolist()
+        return Batch(
+            [self.indices[place] for place in places],
+            [self.samples[place] for place in places],
+            self.images[index.to(self.images.device)],
+            self.truth[index.to(self.truth.device)],
+        )
+
+    def moved(self, truth: Tensor | None) -> Batch:
+        """With a truth `(B, …)` in register with attacked images; None is the same."""
+        return self if truth is None else replace(self, truth=truth.to(self.truth.device))
 
 
 def batches(dataset: Dataset, victim: Victim, size: int, on_bad: Callable[[Skipped], None] | None) -> Iterator[Batch]:
@@ -71,6 +88,41 @@ def batches(dataset: Dataset, victim: Victim, size: int, on_bad: Callable[[Skipp
         waiting.append((index, sample))
     if waiting:
         yield _batch(waiting, victim.device)
+
+
+class Usable:
+    """The samples of a data set that `batches` does not leave out; looked for when first needed."""
+
+    def __init__(self, whole: Dataset, victim: Victim) -> None:
+        self._whole, self._victim = whole, victim
+
+    @cached_property
+    def _indices(self) -> list[int]:
+        return [index for index in range(len(self._whole)) if self._is_usable(index)]
+
+    def _is_usable(self, index: int) -> bool:
+        try:
+            _checked(self._whole[index], self._victim)
+        except BadSampleError:
+            return False
+        return True
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the whole set says of itself."""
+        return self._whole.info
+
+    def __len__(self) -> int:
+        """Number of usable samples."""
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The usable sample at `index`."""
+        return self._whole[self._indices[index]]
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the whole set."""
+        return self._whole.fingerprint()
 
 
 def _checked(sample: Sample, victim: Victim) -> Sample:

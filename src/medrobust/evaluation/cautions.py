@@ -44,6 +44,8 @@ def cautions(
     for threat in threats:
         if threat.norm == "linf" and (eps := threat.budget()) >= bounds[1] - bounds[0]:
             yield f"The budget eps {eps:g} lets every pixel take any value: was {eps:g}/255 meant?"
+        if threat.unit == "%" and (eps := threat.budget()) >= 1:
+            yield f"The budget eps {eps:g} of {threat.norm} is {100 * eps:g} %: was {eps:g}% meant?"
     answers = {
         row["index"]: (row["truth"], row["prediction_before"])
         for row in rows

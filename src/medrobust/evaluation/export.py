@@ -15,9 +15,10 @@ from medrobust.attacks import Attack
 from medrobust.data import Dataset
 from medrobust.data.file_types import without_suffix
 from medrobust.errors import InputError
-from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.attacking import calls_of, check_untargeted, model_errors_told, on_images
+from medrobust.evaluation.batches import Batch, Usable, batches
+from medrobust.evaluation.columns import Columns, Row, answers, as_rows
 from medrobust.evaluation.image_files import image_files
-from medrobust.evaluation.measure import Columns, Row, answers, as_rows, check_untargeted, model_errors_told
 from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import Skipped
 from medrobust.evaluation.storage import new_folder
@@ -61,12 +62,14 @@ def export_adversarial(
     rows: list[Row] = []
     with new_folder(folder) as unfinished, victim.evaluating():
         (unfinished / CLEAN).mkdir()
+        whole = dataset if on_bad is None else Usable(dataset, victim)
+        (call,) = calls_of(attack, [threat], victim, whole, seed)
         for batch in batches(dataset, victim, batch_size, on_bad):
             files = image_files(batch, info, threat, deidentify=deidentify)
             batch = replace(batch, images=files.representable(batch.images))
             victim.task.check_truth(batch.truth)
-            with model_errors_told(batch):
-                result = attack(victim, batch.images, batch.truth, files.limit(threat), seed, batch.ids)
+            with model_errors_told(on_images(batch)):
+                result = call.attack(victim, batch.images, batch.truth, files.limit(threat), seed, batch.ids)
             names = [
                 _file_name(index, sample.id) + files.suffix(sample)
                 for index, sample in zip(batch.indices, batch.samples, strict=True)
@@ -78,7 +81,7 @@ def export_adversarial(
                     files.write(sample, image.cpu(), path)
                 read = [files.read(sample, path) for sample, path in zip(batch.samples, paths, strict=True)]
                 stored[place] = torch.stack(read).to(batch.images)
-            rows += _rows(victim, batch, stored[CLEAN], stored[""], names)
+            rows += _rows(victim, batch, batch.moved(result.truth), stored[CLEAN], stored[""], names)
             on_progress(len(names))
         if not rows:
             raise InputError(f"no sample of {info.name!r} could be read")
@@ -101,7 +104,7 @@ def _file_name(index: int, sample_id: str) -> str:
 
 
 @torch.no_grad()
-def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[Row]:
+def _rows(victim: Victim, batch: Batch, moved: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[Row]:
     columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),
@@ -110,7 +113,7 @@ def _rows(victim: Victim, batch: Batch, clean: Tensor, saved: Tensor, names: lis
     }
     columns |= victim.task.record_truth(batch.truth, batch.spacing)
     columns |= answers(victim.task, victim(clean), batch, "before")
-    columns |= answers(victim.task, victim(saved), batch, "after")
+    columns |= answers(victim.task, victim(saved), moved, "after")
     columns |= {name: values.tolist() for name, values in image_quality(clean, saved, victim.bounds).items()}
     return as_rows({name: [_cell(value) for value in values] for name, values in columns.items()})
 

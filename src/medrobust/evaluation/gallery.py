@@ -44,7 +44,9 @@ class GalleryCollector:
         for place, index in self._places(batch):
             image = _plane(result.adversarial[place], batch.volumes).float()
             after = None if answers is None else _plane(answers[place], batch.volumes)
-            self._images[index].attacks.append(GalleryAttack(label, threat.norm, threat.budget(), image, after))
+            moved = None if answers is None or result.truth is None else _plane(result.truth[place], batch.volumes)
+            made = GalleryAttack(label, threat.norm, threat.budget(), image, after, moved)
+            self._images[index].attacks.append(made)
 
     def images(self) -> list[GalleryImage]:
         """All that was kept, in the order of the data set."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,19 +12,18 @@ from torch import Tensor
 
 from medrobust.attacks import Attack, AttackResult
 from medrobust.data import Dataset
-from medrobust.errors import InputError, MedrobustError
+from medrobust.errors import InputError
 from medrobust.evaluation.afterchecks import Aftercheck, aftercheck_part
-from medrobust.evaluation.batches import Batch, batches
+from medrobust.evaluation.at_once import AtOnce
+from medrobust.evaluation.attacking import Call, calls_of, check_untargeted, model_errors_told, on_images
+from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import look_like_probabilities
+from medrobust.evaluation.columns import Columns, Row, answers, as_rows, changes, identities
 from medrobust.evaluation.gallery import GalleryCollector
-from medrobust.evaluation.quality import image_quality
 from medrobust.evaluation.records import CLEAN, WORST_CASE, GalleryImage, Skipped
-from medrobust.tasks import Task
 from medrobust.threat import Threat
 from medrobust.victim import Victim, check_finite
 
-Row = dict[str, object]
-Columns = dict[str, list[object]]
 Progress = Callable[[int], None]
 
 
@@ -91,6 +88,8 @@ class Measured:
     evaluated: int = 0
     # whether the clean outputs so far all looked like probabilities
     probabilities: bool = True
+    # how many images went together, once memory had run out
+    halved_to: int | None = None
 
 
 def measure(
@@ -99,8 +98,12 @@ def measure(
     campaign: Campaign,
     part: str,
     on_progress: Progress = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Measured:
     """Attack the whole data set; `on_progress` hears how many image × attack × budget are newly done.
+
+    Where memory runs out, the batch is halved, and stays so: no result depends on it. `on_stage` hears in words of an
+    attack that is prepared on the whole data set first.
 
     Raises:
         InputError: data and victim do not fit, the model gives NaN, or no sample could be read.
@@ -109,79 +112,110 @@ def measure(
     if not len(dataset):
         raise InputError(f"the data set {dataset.info.name!r} is empty")
     measured = Measured()
-    collector = GalleryCollector(part, len(dataset), campaign.gallery, victim.task)
+    work = _Work(victim, campaign, part, GalleryCollector(part, len(dataset), campaign.gallery, victim.task))
 
     def leave_out(skipped: Skipped) -> None:
         measured.skipped.append(skipped)
         on_progress(campaign.cells)
 
     with victim.evaluating():
+        calls = work.calls(dataset, on_stage)
         for batch in batches(dataset, victim, campaign.batch_size, leave_out if campaign.skip_bad else None):
-            outputs = _clean_outputs(victim, batch)
+            outputs = work.clean_outputs(batch)
             measured.probabilities &= look_like_probabilities(outputs)
-            measured.rows += _attack_batch(victim, batch, outputs, campaign, part, collector, on_progress)
+            measured.rows += work.attack(batch, outputs, calls, on_progress)
             measured.evaluated += len(batch.indices)
     if not measured.rows:
         raise InputError(f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}")
-    measured.gallery = collector.images()
+    measured.gallery = work.collector.images()
+    measured.halved_to = work.at_once.images if work.at_once.halved else None
     return measured
 
 
-def check_untargeted(label: str, attack: Attack) -> None:
-    """Raise `InputError` for a targeted attack: a data set holds the truth, and no target."""
-    if attack.targeted:
-        raise InputError(f"attack {label!r} is targeted: a data set knows no target; call the attack itself")
+class _Work:
+    """What is done to each batch, and how many of its images go together."""
 
+    def __init__(self, victim: Victim, campaign: Campaign, part: str, collector: GalleryCollector) -> None:
+        self.victim, self.campaign, self.part, self.collector = victim, campaign, part, collector
+        self.at_once = AtOnce(campaign.batch_size)
 
-@contextmanager
-def model_errors_told(batch: Batch) -> Iterator[None]:
-    """Tell in one line what a user's model raises on a batch; running out of memory is left as it is."""
-    try:
-        yield
-    except (MedrobustError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # whatever a user's code may raise
-        shape = tuple(batch.images.shape[1:])
-        raise InputError(f"the model fails on images {shape}: {type(error).__name__}: {error}") from error
+    def calls(self, dataset: Dataset, on_stage: Callable[[str], None]) -> list[tuple[str, Call]]:
+        """Label and call of every attack, all that need the whole data set prepared."""
+        whole = Usable(dataset, self.victim) if self.campaign.skip_bad else dataset
 
+        def ready(label: str, attack: Attack) -> Iterator[tuple[str, Call]]:
+            def tell(threat: Threat) -> None:
+                on_stage(f"preparing {label} for {self.part}, {threat.norm} ≤ {threat.budget():g}")
 
-def hash_patient(identity: str) -> str:
-    """What a record holds of a patient's identity: enough to know the same patient again in another run.
+            for call in calls_of(attack, self.campaign.threats, self.victim, whole, self.campaign.seed, tell):
+                yield label, call
 
-    Who can list all possible identities can find the one behind a hash.
-    """
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+        found = [one for label, attack in self.campaign.attacks.items() for one in ready(label, attack)]
+        on_stage(f"attacking {self.part}")
+        return found
 
+    @torch.no_grad()
+    def clean_outputs(self, batch: Batch) -> Any:
+        """The model's outputs on the clean images, once everything about them is checked."""
+        self.victim.task.check_truth(batch.truth)
+        outputs = self.seen(self.victim, batch, batch.images)
+        self.victim.task.check_outputs(outputs, batch.truth)
+        check_finite(outputs, batch.ids, "clean")
+        return outputs
 
-def _attack_batch(
-    victim: Victim,
-    batch: Batch,
-    outputs: Any,
-    campaign: Campaign,
-    part: str,
-    collector: GalleryCollector,
-    on_progress: Progress,
-) -> list[Row]:
-    collector.add_clean(batch, outputs)
-    identities = _identities(batch, victim.task)
-    known = {**identities, **answers(victim.task, outputs, batch, "before")}
-    looks = [_Look(part, victim, None, known, campaign.seed)]
-    looks += [_look(check, part, victim, batch, identities, campaign.seed) for check in campaign.afterchecks]
-    rows: list[Row] = []
-    for label, attack in campaign.attacks.items():
-        for threat in campaign.threats:
+    @torch.no_grad()
+    def seen(self, victim: Victim, batch: Batch, images: Tensor) -> Any:
+        """A model's outputs for the images of a batch, or for what was made of them."""
+
+        def forward(index: Tensor) -> Any:
+            with model_errors_told(on_images(batch)):
+                return victim(images if len(index) == len(images) else images[index.to(images.device)])
+
+        return self.at_once.run(forward, len(images))
+
+    def attack(self, batch: Batch, outputs: Any, calls: Sequence[tuple[str, Call]], on_progress: Progress) -> list[Row]:
+        """The rows of a batch, from its clean outputs on."""
+        seed, count = self.campaign.seed, len(batch.indices)
+        self.collector.add_clean(batch, outputs)
+        known = identities(batch, self.victim.task)
+        looks = [_Look(self.part, self.victim, None, {**known, **answers(self.victim.task, outputs, batch, "before")})]
+        looks += [self._look(check, batch, known) for check in self.campaign.afterchecks]
+        rows: list[Row] = []
+        for label, call in calls:
             started = time.perf_counter()
-            with model_errors_told(batch):
-                result = attack(victim, batch.images, batch.truth, threat, campaign.seed, batch.ids)
-            share = (time.perf_counter() - started) / len(batch.indices)
-            collector.add_attack(batch, label, threat, result)
-            changes = _changes(batch, result, victim.bounds)
-            cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.budget(), "seconds": share}
-            for look in looks:
-                columns = {**look.known, **changes, **look.after(batch, result)}
-                rows += [{"part": look.part, **cell, **row} for row in as_rows(columns)]
-            on_progress(len(batch.indices))
-    return rows
+            results = call.on(self.victim, batch, seed, self.at_once)
+            share = (time.perf_counter() - started) / (count * len(results)) + call.seconds
+            for threat, result in zip(call.threats, results, strict=True):
+                self.collector.add_attack(batch, label, threat, result)
+                cell: Row = {"attack": label, "norm": threat.norm, "eps": threat.budget(), "seconds": share}
+                changed = changes(batch, result, self.victim.bounds)
+                for look in looks:
+                    columns = {**look.known, **changed, **self._after(look, batch, result)}
+                    rows += [{"part": look.part, **cell, **row} for row in as_rows(columns)]
+                on_progress(count)
+        return rows
+
+    def _after(self, look: _Look, batch: Batch, result: AttackResult) -> Columns:
+        """The columns of the attacked images."""
+        moved = batch.moved(result.truth)
+        if look.check is None:
+            return answers(self.victim.task, result.outputs, moved, "after")
+        outputs = self.seen(look.victim, batch, self._changed(look.check, look.victim, batch, result.adversarial))
+        columns = answers(look.victim.task, outputs, moved, "after")
+        return {**columns, "success": [not right for right in columns["right_after"]]}
+
+    def _look(self, check: Aftercheck, batch: Batch, known: Columns) -> _Look:
+        other = check.victim or self.victim
+        outputs = self.seen(other, batch, self._changed(check, other, batch, batch.images))
+        other.task.check_outputs(outputs, batch.truth)
+        check_finite(outputs, batch.ids, f"clean ({check.name})")
+        known = {**known, **answers(other.task, outputs, batch, "before")}
+        return _Look(aftercheck_part(self.part, check), other, check, known)
+
+    @torch.no_grad()
+    def _changed(self, check: Aftercheck, victim: Victim, batch: Batch, images: Tensor) -> Tensor:
+        with model_errors_told(on_images(batch)):
+            return check.changed(images, victim.bounds, self.campaign.seed, batch.ids)
 
 
 @dataclass(frozen=True)
@@ -193,85 +227,9 @@ class _Look:
         victim: the model that looks.
         check: the aftercheck, None for the images as they are.
         known: the columns that no attack changes.
-        seed: of an aftercheck's draws.
     """
 
     part: str
     victim: Victim
     check: Aftercheck | None
     known: Columns
-    seed: int
-
-    def after(self, batch: Batch, result: AttackResult) -> Columns:
-        """The columns of the attacked images."""
-        if self.check is None:
-            return answers(self.victim.task, result.outputs, batch, "after")
-        with torch.no_grad(), model_errors_told(batch):
-            changed = self.check.changed(result.adversarial, self.victim.bounds, self.seed, batch.ids)
-            outputs = self.victim(changed)
-        columns = answers(self.victim.task, outputs, batch, "after")
-        return {**columns, "success": [not right for right in columns["right_after"]]}
-
-
-@torch.no_grad()
-def _look(check: Aftercheck, part: str, victim: Victim, batch: Batch, identities: Columns, seed: int) -> _Look:
-    other = check.victim or victim
-    with model_errors_told(batch):
-        outputs = other(check.changed(batch.images, other.bounds, seed, batch.ids))
-    other.task.check_outputs(outputs, batch.truth)
-    check_finite(outputs, batch.ids, f"clean ({check.name})")
-    known = {**identities, **answers(other.task, outputs, batch, "before")}
-    return _Look(aftercheck_part(part, check), other, check, known, seed)
-
-
-@torch.no_grad()
-def _clean_outputs(victim: Victim, batch: Batch) -> Any:
-    """The model's outputs on the clean images, once everything about them is checked."""
-    victim.task.check_truth(batch.truth)
-    with model_errors_told(batch):
-        outputs = victim(batch.images)
-    victim.task.check_outputs(outputs, batch.truth)
-    check_finite(outputs, batch.ids, "clean")
-    return outputs
-
-
-def _identities(batch: Batch, task: Task) -> Columns:
-    patients = (sample.patient for sample in batch.samples)
-    columns: Columns = {
-        "index": list(batch.indices),
-        "id": list(batch.ids),
-        "patient": [None if patient is None else hash_patient(patient) for patient in patients],
-    }
-    return columns | task.record_truth(batch.truth, batch.spacing)
-
-
-@torch.no_grad()
-def answers(task: Task, outputs: Any, batch: Batch, when: str) -> Columns:
-    """The columns that exist before and after an attack (`when`), as one list per column."""
-    truth = batch.truth
-    columns: Columns = {
-        f"right_{when}": (~task.fooled(outputs, truth)).tolist(),
-        f"loss_{when}": task.loss(outputs, truth).tolist(),
-    }
-    metrics = task.image_metrics(outputs, truth, batch.spacing)
-    columns |= {f"{name}_{when}": values.tolist() for name, values in metrics.items()}
-    lesions = task.lesions(outputs, truth, batch.spacing)
-    if lesions is not None:
-        columns["lesion_volumes"] = [[lesion.volume for lesion in image] for image in lesions]
-        columns[f"lesion_covered_{when}"] = [[lesion.covered for lesion in image] for image in lesions]
-    return columns | {f"{name}_{when}": values for name, values in task.record_answers(outputs).items()}
-
-
-def _changes(batch: Batch, result: AttackResult, bounds: tuple[float, float]) -> Columns:
-    columns: dict[str, Tensor] = {
-        **image_quality(batch.images, result.adversarial, bounds),
-        "success": result.success,
-        "steps_used": result.steps_used,
-        "zero_gradients": result.zero_gradients,
-    }
-    return {name: values.tolist() for name, values in columns.items()}
-
-
-def as_rows(columns: Columns) -> list[Row]:
-    """A row for each place in the columns."""
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from medrobust.data import DatasetInfo
 from medrobust.data.dataset import TaskName
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # What the tables call the unattacked images and the worst attack on each: no attack may be labelled so.
 CLEAN = "clean"
@@ -26,8 +26,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.String,  # the sample's id
     "patient": pl.String,  # hash of the patient's identity; null when unknown
     "attack": pl.String,  # label of the attack in this run
-    "norm": pl.String,
-    "eps": pl.Float64,  # in data units
+    "norm": pl.String,  # or the family, with its options where they are not the usual ones
+    "eps": pl.Float64,  # in the unit of the threat, see PartInfo.threats
     "truth": pl.List(pl.Int64),  # class, one 0/1 per label, or the classes of the boxes; null for dense tasks
     "prediction_before": pl.List(pl.Int64),
     "prediction_after": pl.List(pl.Int64),
@@ -59,7 +59,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "missed_volume_after": pl.Float64,
     "missed_volume_by_class_before": pl.List(pl.Float64),
     "missed_volume_by_class_after": pl.List(pl.Float64),
-    "lesion_volumes": pl.List(pl.Float64),  # one per connected part of the task's lesion classes
+    "lesion_volumes_before": pl.List(pl.Float64),  # one per connected part of the task's lesion classes
+    "lesion_volumes_after": pl.List(pl.Float64),  # the same, unless a deformation moved the truth
     "lesion_covered_before": pl.List(pl.Float64),  # share of each that the answer covers
     "lesion_covered_after": pl.List(pl.Float64),
     "truth_boxes": pl.List(pl.List(pl.Float32)),  # x1, y1, x2, y2 in pixels, one a class of truth; null for other tasks
@@ -77,6 +78,9 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "ssim": pl.Float64,
     "zero_gradients": pl.Int64,  # steps in which the gradient was exactly zero or not finite
     "steps_used": pl.Int64,
+    "queries": pl.Int64,  # of an attack that sees answers alone; 0 for the others
+    "smallest_eps": pl.Float64,  # size of the smallest change found to fool, +inf none; null when not looked for
+    "found_by": pl.String,  # of an ensemble, the member that the image is from
     "seconds": pl.Float64,  # share of the batch's wall time
 }
 
@@ -103,12 +107,13 @@ class PartInfo:
         task: "classification", "ordinal", "multilabel", "segmentation" or "detection".
         success_dice: segmentation: an image counts as right while its mean Dice is at least this.
         attacks: label → the attack's name and options.
-        threats: each with norm, eps and the unit of eps.
+        threats: each with norm, eps, the unit of eps ("%" and "pixels" of families that have one of their own, else
+            that of the data), quantum, region, and the options of a family.
         skipped: samples left out.
         victim: how the model was called: "bounds" (lowest and highest value), "mean" and "std" (None when nothing was
             subtracted, nothing divided by), "channels_last", "compile", "autocast" and "task_options" (of detection:
             "score", the least that a detection must score to count, "iou", from which on it matches, and "success_f1",
-            the least F1 of an image that counts as right). Empty in runs of older versions.
+            the least F1 of an image that counts as right); "defence", the transforms before the model, if any.
     """
 
     dataset: DatasetInfo
@@ -142,13 +147,17 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class GalleryAttack:
-    """What one attack made of a gallery image: `adversarial` (C, H, W) float32; `after` (H, W) int64 or None."""
+    """What one attack made of a gallery image: `adversarial` (C, H, W) float32; `after` (H, W) int64 or None.
+
+    `truth`, like `after`, is the truth where a deformation moved it; None is the image's own.
+    """
 
     attack: str
     norm: str
     eps: float
     adversarial: Tensor
     after: Tensor | None = None
+    truth: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def _save_gallery(gallery: list[GalleryImage], path: Path) -> None:
     for number, image in enumerate(gallery):
         tensors |= _present(f"{number}", clean=image.clean, truth=image.truth, before=image.before)
         for place, made in enumerate(image.attacks):
-            tensors |= _present(f"{number}.{place}", adversarial=made.adversarial, after=made.after)
+            tensors |= _present(f"{number}.{place}", adversarial=made.adversarial, after=made.after, truth=made.truth)
     index = [
         {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]} for i in gallery
     ]
@@ -199,6 +199,7 @@ def _gallery_image(entry: dict[str, Any], key: str, tensors: dict[str, Tensor]) 
             eps=eps,
             adversarial=tensors[f"{key}.{place}.adversarial"],
             after=tensors.get(f"{key}.{place}.after"),
+            truth=tensors.get(f"{key}.{place}.truth"),
         )
         for place, (attack, norm, eps) in enumerate(entry["attacks"])
     ]

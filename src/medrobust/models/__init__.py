@@ -11,6 +11,7 @@ from medrobust.data.dataset import TaskName
 from medrobust.errors import InputError, unknown
 from medrobust.models.embedded import embedded_model, load_embedded_model
 from medrobust.models.libraries import smp_model, timm_model, torchvision_model
+from medrobust.models.onnx_file import onnx_model
 from medrobust.models.randomness import seeded
 from medrobust.models.requirements import Requirements
 from medrobust.models.user_code import user_model
@@ -32,6 +33,7 @@ MODELS = {
     "timm": "timm:<name>, a classification network of timm, e.g. timm:resnet18",
     "torchvision": "torchvision:<name>, classification (also 3-D), segmentation or detection, e.g. torchvision:r3d_18",
     "smp": "smp:<architecture>-<encoder>, segmentation-models-pytorch, e.g. smp:unet-resnet34 (extra: smp)",
+    "onnx": "onnx:<file>, an exported model, run by ONNX Runtime as a black box without gradients (extra: onnx)",
     "python": "python:<module>:<factory>, your own code, called with outputs= and channels= if it takes them",
 }
 """Prefix of a model's source → what it stands for."""
@@ -41,6 +43,7 @@ _UNTRAINED: dict[str, Callable[[str, Requirements], nn.Module]] = {
     "timm": timm_model,
     "torchvision": torchvision_model,
     "smp": smp_model,
+    "onnx": onnx_model,
     "python": user_model,
 }
 
@@ -70,7 +73,8 @@ def load_model(
         seed: of the random weights that an architecture begins with.
 
     Returns:
-        The model on the CPU, in eval mode, giving a tensor of logits; a detector as its library makes it.
+        The model on the CPU, in eval mode, giving a tensor of logits; a detector as its library makes it. Of an ONNX
+        file, or of a factory that returns a function, a `Predictor`: its `differentiable` is False.
 
     Raises:
         InputError: the source is unknown or does not fit the task and data, the user's code fails, or the
@@ -87,6 +91,8 @@ def load_model(
         return embedded_model(name, wanted)
     with seeded(seed):
         model = _UNTRAINED[kind](name, wanted)
+    if weights is not None and kind == "onnx":
+        raise InputError(f"{source} holds its own weights: leave out weights")
     if weights is not None:
         load_weights(model, weights)
     return model.eval()

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from medrobust.black_box import Predictor
 from medrobust.errors import InputError, unknown
 from medrobust.models.requirements import Requirements
 
@@ -20,7 +21,8 @@ from medrobust.models.requirements import Requirements
 def user_model(name: str, wanted: Requirements) -> nn.Module:
     """Import the module (the current folder counts too) and call its factory.
 
-    The factory gets `outputs=` and `channels=` when it takes them. A module-level `nn.Module` does as well.
+    The factory gets `outputs=` and `channels=` when it takes them. A module-level `nn.Module` does as well. A factory
+    that returns a function from images to scores, no network, gives a black box: see `BlackBox` on what it is given.
     """
     module_name, _, factory_name = name.partition(":")
     if not module_name or not factory_name:
@@ -35,9 +37,12 @@ def user_model(name: str, wanted: Requirements) -> nn.Module:
         if factory is None:
             raise unknown(f"name in module {module_name}", factory_name, _public_names(module))
         model = factory if isinstance(factory, nn.Module) else _call(f"python:{name}", factory, wanted)
-    if not isinstance(model, nn.Module):
-        raise InputError(f"python:{name} gave a {type(model).__name__}: it must return a torch.nn.Module")
-    return model
+    if isinstance(model, nn.Module):
+        return model
+    if not callable(model) or isinstance(model, type):
+        kind = type(model).__name__
+        raise InputError(f"python:{name} gave a {kind}: it must return a torch.nn.Module, or a function of images")
+    return Predictor(model, name=f"the function of python:{name}")
 
 
 @contextmanager

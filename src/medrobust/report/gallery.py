@@ -19,9 +19,9 @@ from torch import Tensor
 from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import GalleryAttack, GalleryImage, PartInfo
 from medrobust.report.answers import answer_text, counting_detections, is_right, truth_text
+from medrobust.report.budgets import budget_text
 from medrobust.report.marks import LARGEST, Pixels, boxed, contoured, reduced
 from medrobust.report.numbers import plain
-from medrobust.report.wording import budget_text
 from medrobust.statistics import TASK_TRAITS
 
 HU_WINDOW = (-600.0, 1500.0)  # level and width: lung
@@ -82,7 +82,7 @@ def gallery_entries(images: list[GalleryImage], records: pl.DataFrame, name: str
 
 def _entry(image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo) -> Entry:
     answer = answer_text(row, "before", part)
-    marks = _marks(image, image.before, row, "before", part)
+    marks = _marks(image, image.truth, image.before, row, "before", part)
     clean = _picture(image.clean, part.dataset, f"Image {image.index}, clean: {answer}", marks)
     attacks = [
         _attacked(image, attack, by_key.get((image.index, attack.attack, attack.norm, attack.eps), {}), part)
@@ -95,7 +95,8 @@ def _attacked(image: GalleryImage, attack: GalleryAttack, row: dict[str, Any], p
     label, budget = plain(attack.attack, 40), budget_text(attack.norm, attack.eps, part)
     answer = answer_text(row, "after", part)
     title = f"Image {image.index}, attacked by {label} at {budget}"
-    marks = _marks(image, attack.after, row, "after", part)
+    truth = image.truth if attack.truth is None else attack.truth
+    marks = _marks(image, truth, attack.after, row, "after", part)
     adversarial = _picture(attack.adversarial, part.dataset, f"{title}: {answer}", marks)
     change = (attack.adversarial - image.clean).double()
     factor = amplification(attack, change, part.dataset)
@@ -133,16 +134,18 @@ def _picture(image: Tensor, dataset: DatasetInfo, alt: str, marks: Marks | None)
     return Picture(_png(pixels if marks is None else marks(pixels)), alt)
 
 
-def _marks(image: GalleryImage, answer: Tensor | None, row: dict[str, Any], when: str, part: PartInfo) -> Marks | None:
+def _marks(
+    image: GalleryImage, truth: Tensor | None, answer: Tensor | None, row: dict[str, Any], when: str, part: PartInfo
+) -> Marks | None:
     """What draws truth and answer on the pixels: class maps from the gallery, boxes from the row of the records."""
     if TASK_TRAITS[part.task].answer == "boxes":
         known, found = (_corners(row.get(column)) for column in ("truth_boxes", f"boxes_{when}"))
         height, width = image.clean.shape[-2:]
         found = found[counting_detections(row, when, part)]
         return partial(boxed, truth=known, answer=found, size=(height, width))
-    if image.truth is None or answer is None:
+    if truth is None or answer is None:
         return None
-    return partial(contoured, truth=image.truth, answer=answer)
+    return partial(contoured, truth=truth, answer=answer)
 
 
 def _corners(boxes: list[list[float]] | None) -> NDArray[np.float64]:

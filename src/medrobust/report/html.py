@@ -17,7 +17,9 @@ from markupsafe import Markup
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.evaluation.storage import write_whole
-from medrobust.report import mask_wording, verdicts, wording
+from medrobust.report import attack_wording, mask_wording, threat_wording, verdicts, wording
+from medrobust.report.budgets import budget_text
+from medrobust.report.effort import Members, Spent, members, spent
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.gallery import Entry, gallery_entries, shown_as
@@ -82,6 +84,8 @@ class Section:
     shown_as: list[str]
     lesion_sizes: tuple[float, float, str] | None = None
     survival: Sequence[Survival] = ()
+    spent: Sequence[Spent] = ()
+    members: Sequence[Members] = ()
 
 
 def write_report(
@@ -135,6 +139,9 @@ def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], su
         sections=sections,
         config=_config_text(info),
         words=wording,
+        attack_words=attack_wording,
+        threat_words=threat_wording,
+        budget_text=budget_text,
         verdicts=verdicts,
         traits_of=TASK_TRAITS,
         mask_words=mask_wording,
@@ -155,6 +162,7 @@ def _section(
         return Section(anchor, name, part, None, [], [], [], [], [])
     compared = _smia_against_pgd(records, info, name, table)
     images = [image for image in gallery if image.part == name]
+    of_part = records.filter(pl.col("part") == name)
     return Section(
         anchor,
         name,
@@ -165,8 +173,10 @@ def _section(
         [_comparison(row, part) for frame in compared for row in frame.iter_rows(named=True)],
         gallery_entries(images, records, name, part),
         shown_as(images[0], part.dataset) if images else [],
-        size_cuts(images_of(records.filter(pl.col("part") == name))),
+        size_cuts(images_of(of_part)),
         _survival(name, info, summary),
+        spent(of_part, part),
+        members(of_part, part),
     )
 
 
@@ -185,7 +195,9 @@ def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: Pa
     """Every SMIA of a part against every PGD of it, paired."""
     part = info.parts[name]
     ran = dict.fromkeys(line.attack for line in table.lines if line.attack != WORST_CASE)
-    kinds = {kind: [label for label in ran if wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")}
+    kinds = {
+        kind: [label for label in ran if attack_wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")
+    }
     return [
         compare_attacks(records, info, name, smia, pgd, confidence=table.confidence)
         for smia in kinds["smia"]
@@ -196,7 +208,7 @@ def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: Pa
 def _comparison(row: dict[str, object], part: PartInfo) -> Comparison:
     eps = row["eps"] if isinstance(row["eps"], float) else 0.0
     return Comparison(
-        wording.budget_text(str(row["norm"]), eps, part),
+        budget_text(str(row["norm"]), eps, part),
         plain(str(row["first"]), 40),
         plain(str(row["second"]), 40),
         verdicts.difference_text(row),

@@ -20,9 +20,13 @@ _METRICS = {
 
 
 def format_eps(eps: float, unit: str) -> str:
-    """A budget as people write it: "4/255" when it is that (to 1e-9), "10 HU", else up to four digits."""
+    """A budget as people write it: "4/255" when it is that (to 1e-9), "10 HU", "5 %", else up to four digits."""
     if unit == "HU":
         return f"{eps:.4g} HU"
+    if unit == "%":
+        return f"{100 * eps:.4g} %"
+    if unit == "pixels":
+        return "1 pixel" if eps == 1 else f"{eps:.4g} pixels"
     levels = round(eps * 255)
     if 0 < levels < 255 and abs(eps - levels / 255) <= 1e-9:
         return f"{levels}/255"

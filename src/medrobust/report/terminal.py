@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medrobust.evaluation.records import PartInfo, RunInfo
-from medrobust.report.numbers import format_change, format_eps, format_norm, format_value, plain
+from medrobust.report.budgets import budget_text
+from medrobust.report.numbers import format_change, format_value, plain
 from medrobust.report.table import Line, PartTable, part_table
 from medrobust.report.wording import interval_sentence, no_interval_sentence, sample_sentence, skipped_sentence
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, TaskTraits
@@ -20,6 +21,7 @@ _SHORT = {
     "dice": "Dice",
     "false positives": "FP",
 }
+_LABEL = 12  # columns
 _PER_IMAGE = "F1, FP (false positives), misses: per image, of the detections that score enough to count."
 
 
@@ -46,15 +48,16 @@ def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
 def _table(lines: PartTable, part: PartInfo) -> Table:
     traits = TASK_TRAITS[part.task]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("attack", no_wrap=True, overflow="ellipsis", max_width=12)
+    budgets = [budget_text(budget[0].norm, budget[0].eps, part) for budget in lines.budgets]
+    widest = max(_LABEL, *map(len, budgets))  # a label may be cut short, a budget may not
+    table.add_column("attack", no_wrap=True, overflow="ellipsis", max_width=widest)
     for metric in traits.metrics:
         table.add_column(_SHORT.get(metric, metric), no_wrap=True)
     for heading in ("drop", "success", "L∞", "PSNR", "SSIM"):
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_row(*_cells(lines.clean, traits, part))
-    for budget in lines.budgets:
-        eps = format_eps(budget[0].eps, part.dataset.unit)
-        table.add_row(Text(f"{format_norm(budget[0].norm)} ≤ {eps}", style="cyan"))
+    for text, budget in zip(budgets, lines.budgets, strict=True):
+        table.add_row(Text(text, style="cyan"))
         for line in budget:
             table.add_row(*_cells(line, traits, part), style="bold" if line.attack == WORST_CASE else "")
     return table

@@ -9,13 +9,11 @@ from collections.abc import Collection
 import polars as pl
 
 from medrobust.evaluation.records import PartInfo
+from medrobust.report.budgets import budget_text
 from medrobust.report.mask_wording import mask_metrics
 from medrobust.report.numbers import (
     NO_INTERVAL,
-    as_float,
     counted,
-    format_eps,
-    format_norm,
     format_value,
     listed,
     metric_name,
@@ -23,7 +21,7 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.table import Line, PartTable, attacks_of, worst_of
 from medrobust.report.verdicts import verdict
-from medrobust.statistics import TASK_TRAITS, answer_metrics, class_name, judgement, main_metric
+from medrobust.statistics import TASK_TRAITS, answer_metrics, judgement, main_metric
 
 FEW_CLUSTERS = 40  # at 40 a 95 % interval of a mean covers about 93 %, below it less
 
@@ -39,11 +37,6 @@ _REASONS = (
     (r"mask|size|shape|channel", "image or mask of the wrong size or shape"),
     (r"label|class|grade|truth", "label missing or out of range"),
 )
-
-
-def budget_text(norm: str, eps: float, part: PartInfo) -> str:
-    """A budget with its norm: "L∞ ≤ 4/255"."""
-    return f"{format_norm(norm)} ≤ {format_eps(eps, part.dataset.unit)}"
 
 
 def answer(table: PartTable, part: PartInfo, comparisons: list[pl.DataFrame]) -> list[str]:
@@ -153,127 +146,9 @@ def success_definition(part: PartInfo) -> str:
     )
 
 
-def threat_model(table: PartTable, part: PartInfo) -> list[str]:
-    """What the attacker knows and may do, in words."""
-    low, high = _bounds(part)
-    unit = " HU" if part.dataset.unit == "HU" else ""
-    budgets = [budget_text(budget[0].norm, budget[0].eps, part) for budget in table.budgets]
-    meaning = {
-        "linf": "L∞ bounds the change of every single pixel",
-        "l2": "L2 bounds the root of the summed squared changes of all pixels",
-        "l1": "L1 bounds the summed absolute changes of all pixels",
-    }
-    norms = [meaning[norm] for norm in table.norms if norm in meaning]
-    sentences = [
-        "The attacker knows the model, its weights and the true answer of every image, and changes the image "
-        "that the model reads (evasion); neither training data nor model are touched.",
-        f"The change is bounded by {listed(budgets, 'or')} in the units of the images, before any "
-        f"preprocessing; the changed image stays within {low:g} to {high:g}{unit}.",
-    ]
-    if norms:
-        sentences.append(f"{'; '.join(norms)}.")
-    if any(threat.get("masked") for threat in part.threats):
-        sentences.append("A mask kept the change to a part of the image.")
-    sentences += dict.fromkeys(_region_sentence(region, part) for t in part.threats if (region := t.get("region")))
-    if any(threat.get("quantum") for threat in part.threats):
-        sentences.append("The changed images are rounded to values that a file can hold.")
-    return sentences
-
-
-def _region_sentence(region: object, part: PartInfo) -> str:
-    """Which part of the image the truth left to the attacker: "Only pixels inside liver may change."."""
-    told = region if isinstance(region, dict) else {}
-    names = [plain(class_name(part.dataset, number), 40) for number in told.get("classes", ()) if type(number) is int]
-    margin = told.get("margin")
-    extended = f", extended by {counted(margin, 'pixel')} on all sides," if isinstance(margin, int) and margin else ""
-    side = "outside" if told.get("outside") else "inside"
-    return f"Only pixels {side} {listed(names, 'or')} of the image’s own truth{extended} may change."
-
-
-def _bounds(part: PartInfo) -> tuple[float, float]:
-    """What an attacked image stays within: the model's bounds, or the data's in a run that did not keep those."""
-    kept = part.victim.get("bounds")
-    low, high = map(as_float, kept) if isinstance(kept, list | tuple) and len(kept) == 2 else (None, None)
-    return part.dataset.bounds if low is None or high is None else (low, high)
-
-
-def preprocessing(part: PartInfo) -> str | None:
-    """What the model's side does to an image: "(image − 0.5) / 0.25"; None in a run that did not keep it."""
-    if not {"mean", "std"} <= part.victim.keys():
-        return None
-    mean, std = (_per_channel(part.victim[key]) for key in ("mean", "std"))
-    if not mean and not std:
-        return "none: the model sees the images in data units"
-    if not std:
-        return f"image − mean: mean {mean}"
-    return f"(image − mean) / std: mean {mean}; std {std}" if mean else f"image / std: std {std}"
-
-
-def _per_channel(value: object) -> str:
-    values = value if isinstance(value, list | tuple) else [value]
-    return ", ".join(f"{figure:.6g}" for figure in map(as_float, values) if figure is not None)
-
-
-def limits(table: PartTable, part: PartInfo) -> list[str]:
-    """What was not tested and how far the figures reach."""
-    ran = {attack_name(label, part) for label in part.attacks}
-    found = []
-    if not ran & {"square", "hopskipjump", "boundary", "simba", "zoo"}:
-        found.append(
-            "No black-box attack (without gradients) was run. Where gradients are broken or hidden, a "
-            "white-box attack can miss what a black-box attack finds: the figures may flatter the model."
-        )
-    others = [format_norm(norm) for norm in ("linf", "l2", "l1") if norm not in table.norms]
-    untested = listed([*others, "spatial and physical changes", "poisoning", "transfer from other models"])
-    found.append(
-        f"Not tested: {untested}. The worst case is the worst of the attacks listed, not of all possible "
-        "ones: true robustness is at most this."
-    )
-    if not any(options.get("targeted") for options in part.attacks.values()):
-        found.append("All attacks were untargeted: any wrong answer counts, whatever its clinical weight.")
-    found.append(success_definition(part))
-    if TASK_TRAITS[part.task].answer == "boxes":
-        found.append(
-            "The worst case takes for each image the attack that leaves the lowest F1. mAP ranks the detections of all "
-            "images together: under a single attack it can be lower than in the worst case."
-        )
-        found.append(
-            "The mAP of few images is too high on average and its intervals are too narrow: in a simulation, 95 % "
-            "intervals held the true figure in 83 % of the cases with 30 images, 87 % with 100 and 92 % with 300."
-        )
-    found.append(
-        "Intervals tell the uncertainty from the choice of the images, not from training the model again or "
-        "from the attacks' random numbers; they hold for one figure at a time, uncorrected for the number of "
-        "figures. A share of images that is 0 or 1 throughout has the exact binomial interval with "
-        f"{'patients' if table.resampled == 'patients' else 'images'} as trials."
-    )
-    clusters = table.clean[main_metric(part.task)].clusters
-    if clusters < FEW_CLUSTERS:
-        noun = "patient" if table.resampled == "patients" else "image"
-        found.append(f"With {counted(clusters, noun)} the intervals are rough and likely too narrow.")
-    found.append("PSNR is averaged over the images that the attack changed; that of an unchanged image is infinite.")
-    return found
-
-
-def attack_name(label: str, part: PartInfo) -> str:
-    """The catalogue name of the attack behind a label, in lower case."""
-    return str(part.attacks.get(label, {}).get("attack", label)).lower()
-
-
 def task_name(part: PartInfo) -> str:
     """The task as a noun to begin a sentence with."""
     return TASK_TRAITS[part.task].title
-
-
-def options_text(options: dict[str, object]) -> str:
-    """An attack's options in a line; the name and what is not set are left out."""
-    words: dict[object, str] = {True: "yes", False: "no"}
-    chosen = [
-        f"{name} {words[value] if isinstance(value, bool) else value}"
-        for name, value in options.items()
-        if name != "attack" and value is not None
-    ]
-    return plain(", ".join(chosen), 400)
 
 
 def class_metrics(table: PartTable, part: PartInfo) -> list[str]:

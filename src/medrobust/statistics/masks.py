@@ -49,8 +49,8 @@ def size_cuts(rows: pl.DataFrame) -> tuple[float, float, str] | None:
     Args:
         rows: one an image.
     """
-    with_lesions = rows.filter(pl.col("lesion_volumes").list.len() > 0)
-    volumes = with_lesions["lesion_volumes"].explode().to_numpy()
+    with_lesions = rows.filter(pl.col("lesion_volumes_before").list.len() > 0)
+    volumes = with_lesions["lesion_volumes_before"].explode().to_numpy()
     units = with_lesions["volume_unit"].unique().to_list()
     if not len(volumes) or len(units) != 1:
         return None
@@ -63,7 +63,8 @@ def _lesions(rows: pl.DataFrame, when: str) -> Iterator[Figure]:
     if cuts is None:
         return
     total, found = np.zeros((2, len(SIZES), len(rows)))
-    for place, (volumes, covered) in enumerate(rows.select("lesion_volumes", f"lesion_covered_{when}").iter_rows()):
+    columns = (f"lesion_volumes_{when}", f"lesion_covered_{when}")
+    for place, (volumes, covered) in enumerate(rows.select(columns).iter_rows()):
         # a lesion as large as a cut is of the smaller kind
         size = np.searchsorted(cuts[:2], volumes or [])
         np.add.at(total[:, place], size, 1)

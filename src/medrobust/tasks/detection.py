@@ -94,6 +94,10 @@ class Detection(Task[DetectorOutputs]):
         """Is the F1 of the image below `success_f1`?"""
         return self.image_metrics(outputs, truth)["f1"] < self.success_f1
 
+    def worth(self, outputs: DetectorOutputs, truth: Tensor) -> Tensor:
+        """The F1 of the image."""
+        return self.image_metrics(outputs, truth)["f1"]
+
     def image_metrics(
         self, outputs: DetectorOutputs, truth: Tensor, spacing: Sequence[Spacing] | None = None
     ) -> dict[str, Tensor]:

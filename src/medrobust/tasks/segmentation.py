@@ -92,6 +92,10 @@ class Segmentation(Task[Tensor]):
         """Is the mean Dice of the image below `success_dice`?"""
         return self.image_metrics(outputs, truth)["dice"] < self.success_dice
 
+    def worth(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        """The mean Dice of the image."""
+        return self.image_metrics(outputs, truth)["dice"]
+
     def image_metrics(
         self, outputs: Tensor, truth: Tensor, spacing: Sequence[Spacing] | None = None
     ) -> dict[str, Tensor]:

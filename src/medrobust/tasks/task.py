@@ -55,6 +55,10 @@ class Task(ABC, Generic[Outputs]):
     def fooled(self, outputs: Outputs, truth: Tensor) -> Tensor:
         """Bool `(B,)`: is the answer wrong? The counterpart of being right before an attack."""
 
+    def worth(self, outputs: Outputs, truth: Tensor) -> Tensor:
+        """What is left of the answer, float `(B,)` in [0, 1]: is it right, 1 or 0, where nothing finer is measured."""
+        return (~self.fooled(outputs, truth)).double()
+
     @abstractmethod
     def image_metrics(
         self, outputs: Outputs, truth: Tensor, spacing: Sequence[Spacing] | None = None

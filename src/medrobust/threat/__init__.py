@@ -7,6 +7,7 @@ from medrobust.threat.catalogue import THREATS, make_threat
 from medrobust.threat.deformation import Deformation
 from medrobust.threat.drawing import sample_generators
 from medrobust.threat.imaging import BiasField, Contrast
+from medrobust.threat.nesting import differ_in_eps_alone, nested
 from medrobust.threat.pixels import Norm, Threat
 from medrobust.threat.quantisation import Origin, towards
 from medrobust.threat.space import TINY, Bounds, Space, per_image
@@ -23,7 +24,9 @@ __all__ = [
     "Origin",
     "Space",
     "Threat",
+    "differ_in_eps_alone",
     "make_threat",
+    "nested",
     "per_image",
     "sample_generators",
     "towards",

@@ -29,7 +29,8 @@ class BandNoise(Threat):
     Args:
         eps: in data units, as of L∞.
         low, high: the band in cycles per pixel (voxel), of the length of ω over all spatial axes: 0 is the mean, 0.5
-            along an axis a change of sign at every pixel. 0 ≤ low < high.
+            along an axis a change of sign at every pixel. 0 ≤ low < high. Another band than 0 to 0.25 is part of the
+            norm's name, "band noise 0.1-0.5": budgets are told apart by norm and eps.
         quantum, origin: as of `Threat`; a mask or region, which would cut the noise, is refused.
     """
 
@@ -45,6 +46,8 @@ class BandNoise(Threat):
             raise InputError(f"a band goes from low up to high, got low={self.low:g}, high={self.high:g}")
         if self.mask is not None or self.region is not None:
             raise InputError("cut to a mask or region, noise leaves its band: band noise takes none")
+        if (self.low, self.high) != (0.0, 0.25):
+            object.__setattr__(self, "norm", f"band noise {self.low:.12g}-{self.high:.12g}")
 
     def check(self, images: Tensor, bounds: Bounds) -> None:
         """As of `Threat`; and raise `InputError` when images of this size have no frequency of the band."""

@@ -17,22 +17,27 @@ from medrobust.threat.pixels import Threat
 
 
 class ThreatEntry(NamedTuple):
-    """A threat, what may change in a line, and the unit of eps (None: that of the data)."""
+    """A threat, what may change in a line, the unit of eps (None: that of the data), and an eps as it is written."""
 
     threat: Callable[..., Threat]
     summary: str
     unit: str | None
+    example: str
 
 
 THREATS: dict[str, ThreatEntry] = {
-    "linf": ThreatEntry(partial(Threat, norm="linf"), "every value by at most eps", Threat.unit),
-    "l2": ThreatEntry(partial(Threat, norm="l2"), "the whole change of an image, its Euclidean length", Threat.unit),
-    "l1": ThreatEntry(partial(Threat, norm="l1"), "the sum of the sizes of all changes: few values, far", Threat.unit),
-    "contrast": ThreatEntry(Contrast, "contrast and brightness of the whole image", Contrast.unit),
-    "bias": ThreatEntry(BiasField, "a smooth field that multiplies the signal, as of an MR coil", BiasField.unit),
-    "deformation": ThreatEntry(Deformation, "a smooth displacement along each axis", Deformation.unit),
+    "linf": ThreatEntry(partial(Threat, norm="linf"), "every value by at most eps", Threat.unit, "4/255"),
+    "l2": ThreatEntry(
+        partial(Threat, norm="l2"), "the Euclidean length of an image's whole change", Threat.unit, "0.5"
+    ),
+    "l1": ThreatEntry(
+        partial(Threat, norm="l1"), "the summed sizes of all changes: few values, far", Threat.unit, "10"
+    ),
+    "contrast": ThreatEntry(Contrast, "contrast and brightness of the whole image", Contrast.unit, "5%"),
+    "bias": ThreatEntry(BiasField, "a smooth field on the signal, as of an MR coil", BiasField.unit, "10%"),
+    "deformation": ThreatEntry(Deformation, "a smooth displacement along each axis", Deformation.unit, "2px"),
     "band": ThreatEntry(
-        BandNoise, "noise of a band of spatial frequencies, every value by at most eps", BandNoise.unit
+        BandNoise, "noise of a band of spatial frequencies, every value by at most eps", BandNoise.unit, "4/255"
     ),
 }
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from medrobust.checks import at_least
 from medrobust.threat.drawing import uniform
 from medrobust.threat.pixels import Threat
 from medrobust.threat.quantisation import rounded_to_nearest
@@ -24,6 +25,12 @@ class ControlThreat(Threat, ABC):
 
     def __post_init__(self) -> None:
         self._check_options()
+
+    def _check_grid(self, grid: int, usual: int) -> None:
+        """Raise `InputError` unless the grid is one; another than the usual is part of the norm's name."""
+        at_least("grid", grid, 2)
+        if grid != usual:
+            object.__setattr__(self, "norm", f"{self.norm} grid {grid}")
 
     @abstractmethod
     def space(self, clean: Tensor, bounds: Bounds) -> Space:

@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.checks import at_least
 from medrobust.errors import InputError
 from medrobust.threat.controls import ControlSpace, ControlThreat
 from medrobust.threat.lattice import Lattice
@@ -29,7 +28,7 @@ class Deformation(ControlThreat):
 
     Args:
         eps: in pixels (voxels) of the images as the attack is given them.
-        grid: control values along every axis, at least 2.
+        grid: control values along every axis, at least 2; another than 4 is part of the norm's name.
         quantum, origin: as of `Threat`; a mask or region is refused.
     """
 
@@ -40,7 +39,7 @@ class Deformation(ControlThreat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("grid", self.grid, 2)
+        self._check_grid(self.grid, usual=4)
         if self.mask is not None or self.region is not None:
             raise InputError("a deformation moves the whole image: it takes no mask or region")
 

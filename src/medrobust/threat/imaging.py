@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.checks import at_least
 from medrobust.threat.controls import ControlSpace, ControlThreat
 from medrobust.threat.lattice import Lattice
 from medrobust.threat.space import Bounds, Space
@@ -50,7 +49,7 @@ class BiasField(ControlThreat):
 
     Args:
         eps: a share: 0.1 is up to 10 % more or less signal.
-        grid: control values along every axis, at least 2.
+        grid: control values along every axis, at least 2; another than 4 is part of the norm's name.
         mask, quantum, origin, region: as of `Threat`.
     """
 
@@ -61,7 +60,7 @@ class BiasField(ControlThreat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("grid", self.grid, 2)
+        self._check_grid(self.grid, usual=4)
 
     def space(self, clean: Tensor, bounds: Bounds) -> Space:
         """What may be chosen around the clean images."""

@@ -6,11 +6,9 @@ sees its images through it (`Preprocessed`, `defended`), an attack averages over
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from inspect import Parameter, signature
 from typing import NamedTuple
 
-from medrobust.errors import InputError, unknown
+from medrobust.by_name import make, split
 from medrobust.transforms.filters import MedianFilter, Smooth
 from medrobust.transforms.noise import Noise
 from medrobust.transforms.preprocessed import Preprocessed, PreprocessedDetector, defended
@@ -58,36 +56,18 @@ TRANSFORMS: dict[str, CatalogueEntry] = {
 
 
 def make_transform(written: object) -> Transform:
-    """A transform as a configuration writes it: "smooth", {"jpeg": {"quality": 75}}, or a list of such, one by one.
+    """A transform as a configuration writes it: "smooth", {"jpeg": {"quality": 75}}, a list of such for one by one.
+
+    One that is there already is given back.
 
     Raises:
         InputError: it is none of these, there is no such transform or option of it, or an option has no such value.
     """
-    if isinstance(written, list):
+    if isinstance(written, Transform):
+        return written
+    if isinstance(written, list | tuple):
         return Chain([make_transform(one) for one in written])
-    if isinstance(written, str):
-        return _named(written, {})
-    if isinstance(written, Mapping) and len(written) == 1:
-        ((name, options),) = written.items()
-        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
-            return _named(name, options or {})
-    raise InputError(
-        f"a transform is a name, {{jpeg: {{quality: 75}}}}, or a list of such for one after the other, got {written!r}"
-    )
-
-
-def _named(name: str, options: Mapping[str, object]) -> Transform:
-    if name not in TRANSFORMS:
-        raise unknown("transform", name, TRANSFORMS)
-    kind = TRANSFORMS[name].transform
-    known = signature(kind).parameters
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of transform {name}", str(option), known)
-    for option, parameter in known.items():
-        if parameter.default is Parameter.empty and option not in options:
-            raise InputError(f"transform {name} needs its option {option}: {{{name}: {{{option}: …}}}}")
-    try:
-        return kind(**options)
-    except InputError as error:
-        raise InputError(f"transform {name}: {error}") from error
+    name, options = split("a transform", written, "{jpeg: {quality: 75}}, or a list of such for one after the other")
+    makers = {key: entry.transform for key, entry in TRANSFORMS.items()}
+    made: Transform = make("transform", makers, name, options)
+    return made

@@ -162,6 +162,20 @@ class PreprocessedDetector(Preprocessed):
         return self.family.detect(outputs)
 
 
+class DefendedVictim(Victim):
+    """A victim whose model is `Preprocessed`, and which tells so."""
+
+    def describe(self) -> dict[str, object]:
+        """As of any victim, mean and std being those after the defence; "defence" is what comes before the model."""
+        model = self.model
+        assert isinstance(model, Preprocessed)
+        inside = {
+            name: None if values is None else values.tolist()
+            for name, values in (("mean", model.mean), ("std", model.std))
+        }
+        return {**super().describe(), **inside, "defence": model.transform.describe(), "defence_seed": model.seed}
+
+
 def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
     """The victim with a transform before its model, in the same bounds and with the same normalisation after it.
 
@@ -183,10 +197,6 @@ def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
         )
     else:
         model = Preprocessed(victim.model, transform, victim.bounds, mean, std, seed=seed)
-    return Victim(
-        model,
-        victim.task,
-        victim.bounds,
-        channels_last=victim.channels_last,
-        autocast=victim.autocast,
+    return DefendedVictim(
+        model, victim.task, victim.bounds, channels_last=victim.channels_last, autocast=victim.autocast
     )

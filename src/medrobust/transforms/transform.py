@@ -25,6 +25,11 @@ class Transform(ABC):
         """Does it draw? Then it needs a generator for each image."""
         return False
 
+    def describe(self) -> list[dict[str, object]]:
+        """What is done, one after the other: name ("transform") and options, for records and reports."""
+        options = getattr(self, "__dataclass_fields__", {})
+        return [{"transform": type(self).__name__, **{name: getattr(self, name) for name in options}}]
+
     @abstractmethod
     def __call__(self, images: Tensor, bounds: Bounds, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """The changed images, differentiable in the images, of their shape and dtype, within the bounds.
@@ -58,6 +63,10 @@ class Chain(Transform):
             if not isinstance(transform, Transform):
                 raise InputError(f"a chain is made of transforms, got {transform!r}")
         object.__setattr__(self, "transforms", tuple(self.transforms))
+
+    def describe(self) -> list[dict[str, object]]:
+        """All of them."""
+        return [told for transform in self.transforms for told in transform.describe()]
 
     @property
     def random(self) -> bool:

@@ -1,0 +1,115 @@
+"""Ensembles by name: what AutoAttack runs, and that together with the attacks of this package.
+
+Both are made for the victim and the threat at hand: what cannot attack them (a gradient attack a black box, FAB masks,
+Square in L1) is left out, and `found_by` tells which members there were finds of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from medrobust.attacks.apgd import APGD, APGDT
+from medrobust.attacks.attack import Needs, SearchAttack
+from medrobust.attacks.dag import DAG
+from medrobust.attacks.dense import CosPGD, SegPGD
+from medrobust.attacks.ensembles import Ensemble, Member
+from medrobust.attacks.fab import FAB
+from medrobust.attacks.sea import SEA
+from medrobust.attacks.sign import PGD
+from medrobust.attacks.smia import SMIA
+from medrobust.attacks.square import Square
+from medrobust.attacks.tog import TOG, Goal
+from medrobust.checks import at_least
+from medrobust.errors import InputError
+from medrobust.tasks import Detection
+from medrobust.threat import Threat
+from medrobust.victim import Victim
+
+GOALS: tuple[Goal, ...] = ("untargeted", "vanishing", "fabrication", "mislabelling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard(Ensemble):
+    """APGD-CE, APGD-T, FAB-T and Square, the `standard` version of AutoAttack. arXiv 2003.01690, section 6.
+
+    Images leave every member as soon as they are fooled. Where every answer has but two alternatives, APGD-T is APGD on
+    the margin. Masks are attacked by all but FAB, by their Dice. In L1 there is no Square here.
+
+    Args:
+        steps: of APGD and FAB, for each target.
+        targets: classes that the targeted members go towards, at most.
+        queries: of Square.
+
+    Raises:
+        InputError: an option has no such value; the task is detection.
+    """
+
+    steps: int = 100
+    targets: int = 9
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("steps", self.steps, 1)
+        at_least("targets", self.targets, 1)
+        at_least("queries", self.queries, 2)
+        if self.members:
+            raise InputError(f"{type(self).__name__} has its own members: an Ensemble takes others")
+
+    @property
+    def needs(self) -> Needs:
+        """Scores: of a black box the members that need gradients are left out."""
+        return "scores"
+
+    def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
+        """Those of the four that can attack this victim within this threat."""
+        if isinstance(victim.task, Detection):
+            raise InputError(f"{type(self).__name__} is not for detection: the ensemble medrobust is")
+        return [one for one in self._answers(victim) if _fits(one, victim, threat)]
+
+    def _answers(self, victim: Victim) -> Iterator[Member]:
+        """All four, cheapest first."""
+        leave = not victim.task.dense
+        yield Member("apgd", APGD(steps=self.steps, early_stop=leave))
+        yield Member("apgd-t", APGDT(steps=self.steps, targets=self.targets, early_stop=leave))
+        if not victim.task.dense:
+            yield Member("fab-t", FAB(steps=self.steps, targets=self.targets))
+        yield Member("square", Square(queries=self.queries, rescale=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Medrobust(Standard):
+    """`Standard` with SMIA before it; for masks SegPGD, CosPGD and SEA too, for boxes SMIA, PGD, TOG's goals and DAG.
+
+    Args:
+        steps, targets, queries: as `Standard`; of SEA `steps` for each of its losses.
+    """
+
+    def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
+        """Those that can attack this victim within this threat."""
+        members = self._boxes() if isinstance(victim.task, Detection) else self._all(victim)
+        return [one for one in members if _fits(one, victim, threat)]
+
+    def _all(self, victim: Victim) -> Iterator[Member]:
+        yield Member("smia", SMIA(keep="best", early_stop=not victim.task.dense))
+        if victim.task.dense:
+            yield Member("segpgd", SegPGD(keep="best"))
+            yield Member("cospgd", CosPGD(keep="best"))
+            yield Member("sea", SEA(steps=self.steps))
+        yield from self._answers(victim)
+
+    def _boxes(self) -> Iterator[Member]:
+        yield Member("pgd", PGD(keep="best"))
+        yield Member("smia", SMIA(keep="best"))
+        for goal in GOALS:
+            yield Member(f"tog {goal}", TOG(goal=goal))
+        yield Member("dag", DAG())
+
+
+def _fits(member: Member, victim: Victim, threat: Threat) -> bool:
+    attack = member.attack
+    if not isinstance(attack, SearchAttack):
+        return victim.differentiable
+    seen = victim.differentiable or attack.needs != "gradients"
+    return seen and (attack.norms is None or threat.norm in attack.norms)

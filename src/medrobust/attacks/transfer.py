@@ -1,0 +1,144 @@
+"""Attacks made on another model, a surrogate, and shown to the attacked one (Papernot et al., arXiv 1605.07277)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from medrobust.attacks.attack import Attack, BatchAttack, Needs, Preparable, needs_of
+from medrobust.attacks.result import AttackResult
+from medrobust.data import Dataset
+from medrobust.errors import InputError
+from medrobust.models import weights_fingerprint
+from medrobust.threat import Threat
+from medrobust.victim import Victim, check_finite
+
+
+@dataclass(frozen=True)
+class Transfer(BatchAttack):
+    """Images that an attack makes on a surrogate, measured on the victim, which may be a black box.
+
+    Loss, outputs and success are of the victim; steps are those on the surrogate. The victim is asked for nothing
+    while the attack goes on, so `queries` is 0, and the smallest change that fools it is not known.
+
+    Args:
+        attack: the attack, with all its options.
+        surrogate: a model of the same task and bounds.
+        name: of the surrogate, for records and reports.
+    """
+
+    attack: Attack
+    surrogate: Victim
+    name: str
+
+    needs: ClassVar[Needs] = "decisions"  # of the victim; the surrogate may have to give more
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the attack is."""
+        return self.attack.targeted
+
+    @property
+    def shares_budgets(self) -> bool:
+        """Whether the attack does."""
+        return isinstance(self.attack, BatchAttack) and self.attack.shares_budgets
+
+    def describe(self) -> dict[str, object]:
+        """Those of the attack, with the surrogate; the name tells them apart from the attack on the victim itself."""
+        inner = self.attack.describe()
+        told = {"surrogate": self.name, "surrogate_sha256": weights_fingerprint(self.surrogate.model)[:16]}
+        return {**inner, "attack": f"{inner.get('attack')} via {self.name}", **told}
+
+    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
+        """What must see the whole data set sees it with the surrogate."""
+        if not isinstance(self.attack, Preparable):
+            return self
+        return replace(self, attack=self.attack.prepared(self.surrogate, dataset, threat, seed))
+
+    def attack_batch(
+        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
+    ) -> AttackResult:
+        """Make the images on the surrogate, show them to the victim.
+
+        Raises:
+            InputError: surrogate and victim have different bounds or classes.
+        """
+        self._check(victim)
+        made = self.attack(self.surrogate, images, truth, threat, seed, ids)
+        return self._shown(victim, truth, made, ids)
+
+    def attack_budgets(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        """As `attack_batch`, at every budget."""
+        if not self.shares_budgets:
+            return super().attack_budgets(victim, images, truth, threats, seed, ids)
+        self._check(victim)
+        assert isinstance(self.attack, BatchAttack)
+        made = self.attack(self.surrogate, images, truth, list(threats), seed, ids)
+        return [self._shown(victim, truth, one, ids) for one in made]
+
+    @torch.no_grad()
+    def _shown(self, victim: Victim, truth: Tensor, made: AttackResult, ids: Sequence[object] | None) -> AttackResult:
+        if not len(made.adversarial):
+            return made
+        outputs = victim(made.adversarial)
+        check_finite(outputs, list(range(len(made.adversarial))) if ids is None else ids, "attacked")
+        device = made.success.device
+        truth = (truth if made.truth is None else made.truth).to(made.adversarial.device)
+        fooled = victim.task.fooled(outputs, truth)
+        return replace(
+            made,
+            outputs=outputs,
+            loss=victim.task.loss(outputs, truth).to(device),
+            success=(~fooled if self.targeted else fooled).to(device),
+            queries=torch.zeros_like(made.queries),
+            smallest=None,
+        )
+
+    def _check(self, victim: Victim) -> None:
+        if self.surrogate.bounds != victim.bounds:
+            raise InputError(
+                f"the surrogate {self.name} has the bounds {self.surrogate.bounds}, the attacked model {victim.bounds}"
+            )
+        ours, theirs = self.surrogate.task, victim.task
+        if (ours.name, ours.classes) != (theirs.name, theirs.classes):
+            raise InputError(
+                f"the surrogate {self.name} is for {ours.name} of {ours.classes} classes, the attacked model for "
+                f"{theirs.name} of {theirs.classes}"
+            )
+
+
+def with_surrogates(
+    attacks: Mapping[str, Attack], surrogates: Mapping[str, Victim], victim: Victim
+) -> dict[str, Attack]:
+    """The attacks, and each of them through each surrogate, labelled "pgd via resnet18".
+
+    Of a victim without gradients the attacks that need them are left out, once there is a surrogate to make them on.
+
+    Raises:
+        InputError: a label is given twice.
+    """
+    direct = {
+        label: attack
+        for label, attack in attacks.items()
+        if victim.differentiable or not surrogates or needs_of(attack) != "gradients"
+    }
+    through: dict[str, Attack] = {
+        f"{label} via {name}": Transfer(attack, surrogate, name)
+        for name, surrogate in surrogates.items()
+        for label, attack in attacks.items()
+    }
+    for label in direct.keys() & through.keys():
+        raise InputError(f"the label {label!r} is that of an attack through a surrogate: rename the attack")
+    return direct | through

@@ -1,0 +1,104 @@
+"""A whole run, as a file or a command line describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from medrobust.attacks import ATTACKS, Attack, make_attack
+from medrobust.budget import Budget
+from medrobust.config.data import DataConfig
+from medrobust.config.model import ModelConfig, SurrogateConfig
+from medrobust.config.section import Section
+from medrobust.config.threat import ThreatConfig
+from medrobust.data import DatasetInfo
+from medrobust.errors import InputError
+
+
+class RunConfig(Section):
+    """A whole run, as `medrobust init` writes it."""
+
+    name: str | None = None
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    surrogates: list[SurrogateConfig] = Field(default=[])
+    attacks: dict[str, dict[str, Any]] = Field(default={"fgsm": {}, "pgd": {}, "smia": {}}, min_length=1)
+    threat: ThreatConfig = ThreatConfig()
+    seed: int = 0
+    batch_size: int = Field(default=16, ge=1)
+    device: str = "auto"
+    gallery: int = Field(default=6, ge=0)
+    skip_bad: bool = False
+    survive: bool = False
+    out: Path | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_by_path(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_source(cls, value: object) -> object:
+        return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("surrogates", mode="before")
+    @classmethod
+    def _surrogates_by_source(cls, value: object) -> object:
+        listed = value if isinstance(value, list) else [value]
+        return [{"source": one} if isinstance(one, str) else one for one in listed]
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _attacks_by_name(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [name.strip() for name in value.split(",")]
+        if isinstance(value, list):
+            for name in value:
+                if value.count(name) > 1:
+                    raise ValueError(f"{name!r} is given twice; give each its own label: label: {{attack: {name}}}")
+            return {name: {} for name in value}
+        if isinstance(value, dict):
+            return {label: {} if options is None else options for label, options in value.items()}
+        return value
+
+    @property
+    def label(self) -> str:
+        """A short name, for the folder of a run."""
+        return self.name or Path(self.data.path).stem.replace(":", "-") or "run"
+
+    def build_attacks(self) -> dict[str, Attack]:
+        """Label → attack; the label names the attack unless its options do.
+
+        Raises:
+            InputError: no such attack, or no such option of it.
+        """
+        return {label: self.build_attack(label) for label in self.attacks}
+
+    def check_attacks(self, info: DatasetInfo) -> None:
+        """Raise `InputError` when an attack is not for the task of these data."""
+        for label, options in self.attacks.items():
+            entry = ATTACKS.get(str((options or {}).get("attack", label)))
+            if entry is not None and entry.tasks and info.task not in entry.tasks:
+                raise InputError(
+                    f"attack {label!r} is for {' or '.join(entry.tasks)}; {info.name!r} is for {info.task}"
+                )
+
+    def build_attack(self, label: str) -> Attack:
+        """The attack of that label; one that the configuration does not list is the catalogue's, with its defaults.
+
+        Raises:
+            InputError: no such attack, or no such option of it.
+        """
+        options = dict(self.attacks.get(label, {}))
+        name = str(options.pop("attack", label))
+        try:
+            if isinstance(options.get("step_size"), str):
+                options["step_size"] = Budget.parse(options["step_size"], "step_size").eps
+            return make_attack(name, options)
+        except InputError as error:
+            if name == label and "step_size" not in str(error):
+                raise
+            raise InputError(f"attacks.{label}: {error}") from error

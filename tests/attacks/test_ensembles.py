@@ -1,0 +1,135 @@
+"""Several attacks as one: never better for the model than each of them, cheapest first, on what still stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+
+import medrobust as mr
+from medrobust.attacks.attack import BatchAttack
+from medrobust.errors import InputError
+
+MEMBERS = [("bim", mr.BIM(steps=2)), ("pgd", mr.PGD(steps=4)), ("smia", mr.SMIA(steps=4, momentum=1.0))]
+THREATS = (mr.Threat(6 / 255), mr.Threat(2 / 255), mr.Threat(4 / 255))
+
+
+@dataclass
+class Watched(BatchAttack):
+    """Notes which images it is given."""
+
+    inner: BatchAttack
+    targeted: bool = False
+    ids: list = field(default_factory=list)
+
+    def attack_batch(self, victim, images, truth, threat, seed, ids):
+        self.ids.append(list(ids))
+        return self.inner.attack_batch(victim, images, truth, threat, seed, ids)
+
+
+def segmenter():
+    torch.manual_seed(0)
+    model = nn.Conv2d(1, 2, 3, padding=1)
+    images = torch.rand(4, 1, 10, 10)
+    victim = mr.Victim(model, mr.Segmentation(2, success_dice=0.3))
+    return victim, images, victim(images).argmax(1)
+
+
+def test_it_is_at_least_as_strong_as_each_per_image(trained):
+    victim, images, truth = trained
+    worst = mr.Ensemble(members=MEMBERS)(victim, images, truth, THREATS[0])
+    for _, attack in MEMBERS:
+        alone = attack(victim, images, truth, THREATS[0])
+        assert bool((worst.success >= alone.success).all())
+        stands = ~worst.success
+        assert bool((worst.loss[stands] >= alone.loss[stands] - 1e-5).all())
+    assert torch.equal(worst.success, victim.task.fooled(victim(worst.adversarial), truth))
+
+
+def test_the_next_one_gets_what_still_stands(trained):
+    victim, images, truth = trained
+    first, second = Watched(mr.BIM(steps=2)), Watched(mr.PGD(steps=4))
+    ids = [f"image {place}" for place in range(16)]
+    result = mr.Ensemble(members=[("first", first), ("second", second)])(victim, images, truth, THREATS[0], ids=ids)
+    assert first.ids == [ids]
+    fallen = mr.BIM(steps=2)(victim, images, truth, THREATS[0], ids=ids).success
+    assert second.ids == [[name for name, gone in zip(ids, fallen.tolist(), strict=True) if not gone]]
+    assert [by == "first" for by in result.found_by] == [
+        gone or by == "first" for gone, by in zip(fallen.tolist(), result.found_by, strict=True)
+    ]
+    assert result.steps_used.tolist() == [2 if gone else 6 for gone in fallen.tolist()]
+
+
+def test_an_image_that_is_wrong_already_is_nobodys_find(trained):
+    victim, images, truth = trained
+    wrong = truth.clone()
+    wrong[3] = (truth[3] + 2) % 5
+    result = mr.Ensemble(members=MEMBERS)(victim, images, wrong, THREATS[0])
+    assert result.found_by[3] == "clean"
+    assert torch.equal(result.adversarial[3], images[3])
+
+
+def test_masks_are_taken_by_their_dice():
+    """Every member attacks every mask, and the lowest Dice counts, not whether it fell below the bar."""
+    victim, images, truth = segmenter()
+    members = [("weak", mr.FGSM()), ("strong", mr.SMIA(steps=6))]
+    threat = mr.Threat(0.2)
+    worst = mr.Ensemble(members=members)(victim, images, truth, threat)
+    dice = victim.task.image_metrics(victim(worst.adversarial), truth)["dice"]
+    for _, attack in members:
+        alone = victim.task.image_metrics(victim(attack(victim, images, truth, threat).adversarial), truth)["dice"]
+        assert bool((dice <= alone + 1e-9).all())
+
+
+def test_several_budgets_go_on_from_what_was_found(trained):
+    victim, images, truth = trained
+    watched = Watched(mr.PGD(steps=4))
+    large, small, middle = mr.Ensemble(members=[("pgd", watched)])(victim, images, truth, list(THREATS))
+    assert [len(ids) for ids in watched.ids] == [16, int((~small.success).sum()), int((~middle.success).sum())]
+    assert bool((small.success <= middle.success).all())
+    assert bool((middle.success <= large.success).all())
+    for threat, result in zip(THREATS, (large, small, middle), strict=True):
+        assert float(result.delta.abs().max()) <= threat.eps + 1e-6
+    assert int(large.steps_used[middle.success].sum()) == 0
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ((), "an ensemble needs attacks"),
+        ([("towards", mr.PGD(targeted=True))], "none of its attacks can be targeted"),
+    ],
+)
+def test_what_is_no_ensemble_is_told(members, message):
+    with pytest.raises(InputError, match=message):
+        mr.Ensemble(members=members)
+
+
+def test_it_tells_its_members():
+    described = mr.Ensemble(members=MEMBERS).describe()
+    assert described["attack"] == "Ensemble"
+    assert list(described["members"]) == ["bim", "pgd", "smia"]
+
+
+def test_sea_shrinks_its_ball():
+    """Each phase stays in its own ball, and the last one in the threat's."""
+    from medrobust.attacks.sea import ShrinkingAPGD
+
+    victim, images, truth = segmenter()
+    seen: list[float] = []
+
+    def watch(module, inputs):
+        seen.append(float((inputs[0].detach() - images).abs().max()))
+
+    hook = victim.model.register_forward_pre_hook(watch)
+    images = images * 0.4 + 0.3  # no bound is near
+    result = ShrinkingAPGD(steps=20)(victim, images, truth, mr.Threat(0.05))
+    hook.remove()
+    seen = [reach for reach in seen if reach > 0]
+    assert max(seen[:6]) > 0.075
+    assert max(seen) <= 0.1 + 1e-6
+    assert max(seen[-8:]) <= 0.05 + 1e-6
+    assert float(result.delta.abs().max()) <= 0.05 + 1e-6
+    assert result.steps_used.tolist() == [6 + 6 + 8] * 4
