@@ -26,8 +26,6 @@ from medrobust.attacks.trajectory import TrajectoryRecorder
 from medrobust.threat import per_image
 from medrobust.transforms import GaussianSmoothing
 
-ENOUGH = 16  # images in a batch to make full use of a CPU
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -175,17 +173,12 @@ class _Climb:
         return Evaluation(self, index)
 
     def _gradient_at(self, index: int, points: Tensor) -> Tensor:
-        """The mean gradient at other points, `(copies, B, …)`."""
-        count = len(points)
-        # a CPU is no faster with more than that, and needs the memory for all of them at once
-        split = points.device.type == "cpu" and not self.plan.source.asks
-        total = torch.zeros_like(points[0])
-        for part in torch.split(points, max(1, ENOUGH // points.shape[1]) if split else count):
-            with torch.enable_grad():
-                _, gradient, _ = self.source(Evaluation(self, index, len(part), away=True), part.flatten(0, 1))
-            self._count()
-            total += gradient.reshape(part.shape).sum(0)
-        return self.case.space.allowed(total / count)
+        """The mean gradient at other points, `(copies, B, …)`, all in one batch."""
+        with torch.enable_grad():
+            away = Evaluation(self, index, len(points), away=True)
+            _, gradient, _ = self.source(away, points.flatten(0, 1))
+        self._count()
+        return self.case.space.allowed(gradient.reshape(points.shape).mean(0))
 
     def _seen(self, terms: Terms, iterate: Iterate) -> Terms | None:
         """What the terms tell of the iterates themselves; of images that were all moved, nothing."""
@@ -248,7 +241,6 @@ class Evaluation:
         """The terms at variables `(copies · n, …)`, and what the model was shown; n rows are those of the climb."""
         climb, copies = self._climb, copies * self._copies
         case, count = climb.case, len(climb.case)
-        away = self._away or copies > 1
         space = case.space
         if copies > 1 and not case.threat.pixels:
             space = space.rows(torch.arange(count, device=variables.device).repeat(copies))
@@ -269,7 +261,7 @@ class Evaluation:
             step_size=climb.plan.step_size if moved is None else moved.length,
             previous=None if before is None else whole(climb.before),
             direction=None if before is None else whole(before.direction),
-            velocity=climb.velocity if climb.inputs and not away else None,
+            velocity=climb.velocity if climb.inputs and copies == 1 and not self._away else None,
             copies=copies,
         )
         for stage in climb.inputs:
