@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import medrobust as mr
-from medrobust.attacks.attack import needs_of
+from medrobust.attacks.protocols import needs_of
 from medrobust.attacks.transfer import Transfer, with_surrogates
 from medrobust.black_box import BlackBox
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
@@ -155,6 +155,14 @@ def test_a_black_box_is_attacked_through_its_surrogates_alone(trained, surrogate
 
     both = with_surrogates({"pgd": mr.PGD(), "ask": Asking()}, {"small": surrogate}, box)
     assert list(both) == ["ask", "pgd via small", "ask via small"]
+
+
+def test_what_is_estimated_from_scores_needs_no_gradients(trained, surrogate):
+    box = BlackBox(trained[0].model, trained[0].task)
+    estimated = mr.PGD(estimate="nes")
+    assert needs_of(estimated) == "scores"
+    assert mr.Ensemble(members=[("nes", estimated)]).needs == "scores"
+    assert list(with_surrogates({"nes": estimated}, {"small": surrogate}, box)) == ["nes", "nes via small"]
 
 
 def test_a_label_that_is_taken(trained, surrogate):

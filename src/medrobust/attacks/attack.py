@@ -1,65 +1,23 @@
-"""What an attack is to whoever runs it, and the base of those that attack a batch."""
+"""The bases of attacks on a batch: at one budget or several, on images of one size or many, in the memory there is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import ClassVar, Literal, Protocol, cast, overload, runtime_checkable
+from typing import ClassVar, cast, overload
 
 import torch
 from torch import Tensor
 
 from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
+from medrobust.attacks.protocols import Needs
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
-from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.memory import halved, out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
-
-Needs = Literal["gradients", "scores", "decisions"]
-"""What an attack must see of a model: gradients, the scores of all answers, or the answer alone."""
-
-
-class Attack(Protocol):
-    """Attacks a batch; stateless between calls, its randomness from seed and ids alone."""
-
-    @property
-    def targeted(self) -> bool:
-        """Whether `truth` is the answer to reach, not the one to leave."""
-        ...
-
-    def describe(self) -> dict[str, object]:
-        """Name ("attack") and options, for records and reports."""
-        ...
-
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult:
-        """See `BatchAttack.__call__`."""
-        ...
-
-
-def needs_of(attack: object) -> Needs:
-    """What an attack must see of a model; one that does not say may need gradients."""
-    return cast("Needs", getattr(attack, "needs", "gradients"))
-
-
-@runtime_checkable
-class Preparable(Protocol):
-    """An attack that must see the whole data set before it attacks a batch of it."""
-
-    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
-        """The attack for the batches of this data set, at this budget; itself where nothing is to be prepared."""
-        ...
 
 
 class BatchAttack(ABC):

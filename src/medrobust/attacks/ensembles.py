@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import BatchAttack, Needs, described, needs_of
+from medrobust.attacks.attack import BatchAttack, described
 from medrobust.attacks.case import Effort, Found, handed_in, nothing, opened, rows_where
 from medrobust.attacks.per_image import either, exchanged, rows_of
+from medrobust.attacks.protocols import Needs, needs_of
 from medrobust.attacks.result import AttackResult
 from medrobust.errors import InputError
 from medrobust.threat import Threat, nested

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medrobust.attacks.apgd import APGD, APGDT
-from medrobust.attacks.attack import Needs, SearchAttack
+from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dense import CosPGD, SegPGD
 from medrobust.attacks.ensembles import Ensemble, Member
 from medrobust.attacks.fab import FAB
+from medrobust.attacks.protocols import Needs, needs_of
 from medrobust.attacks.sea import SEA
 from medrobust.attacks.sign import PGD
 from medrobust.attacks.smia import SMIA
@@ -111,5 +112,5 @@ def _fits(member: Member, victim: Victim, threat: Threat) -> bool:
     attack = member.attack
     if not isinstance(attack, SearchAttack):
         return victim.differentiable
-    seen = victim.differentiable or attack.needs != "gradients"
+    seen = victim.differentiable or needs_of(attack) != "gradients"
     return seen and (attack.norms is None or threat.norm in attack.norms)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack, BatchAttack, Needs, needs_of
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.protocols import Attack, Needs, needs_of
 from medrobust.attacks.result import AttackResult
 from medrobust.attacks.targets import Target
 from medrobust.errors import InputError

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack, BatchAttack, Needs, Preparable, needs_of
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.protocols import Attack, Needs, Preparable, needs_of
 from medrobust.attacks.result import AttackResult
 from medrobust.data import Dataset
 from medrobust.errors import InputError

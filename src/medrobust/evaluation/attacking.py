@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks import Attack, AttackResult
-from medrobust.attacks.attack import BatchAttack, Preparable
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.protocols import Preparable
 from medrobust.attacks.result import joined_results
 from medrobust.data import Dataset
 from medrobust.errors import InputError, MedrobustError
