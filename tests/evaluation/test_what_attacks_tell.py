@@ -11,6 +11,7 @@ from torch import nn
 
 import medrobust as mr
 from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.transfer import Transfer
 from medrobust.data import BadSampleError, Dataset, DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 from medrobust.evaluation import Campaign, measure
@@ -129,6 +130,10 @@ def test_an_attack_that_must_see_the_set_sees_it_once_a_budget_before_any_batch(
         f"preparing all for p, linf ≤ {1 / 255:g}",
         "attacking p",
     ]
+    through = {name: Transfer(one, victim, "itself") for name, one in (("all", NeedsAll()), ("fgsm", mr.FGSM()))}
+    stages.clear()
+    measure(victim, data, Campaign(through, TWO[:1], 7, 2), "p", on_stage=stages.append)
+    assert stages == [f"preparing all for p, linf ≤ {4 / 255:g}", "attacking p"]
     frame = pl.DataFrame(measured.rows, strict=False)
     assert frame.filter(eps=4 / 255)["linf"].max() == pytest.approx(4 / 255, abs=1e-6)
     assert len(frame) == 10

@@ -10,7 +10,7 @@ from typing import ClassVar, cast, overload
 import torch
 from torch import Tensor
 
-from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
+from medrobust.attacks.case import Case, Found, check_threat, handed_in, nothing, opened
 from medrobust.attacks.protocols import Needs
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
@@ -119,6 +119,7 @@ class BatchAttack(ABC):
         for one in threats:
             if not isinstance(one, Threat):
                 raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(one).__name__}")
+        threats = [one.over(_axes(images)) for one in threats]
         if isinstance(images, list | tuple):
             if several:
                 raise InputError("images of different sizes are attacked at one budget at a time")
@@ -215,15 +216,11 @@ class SearchAttack(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """As `attack_batch`, at every budget."""
-        if self.sees() == "gradients" and not victim.differentiable:
-            raise InputError(
-                f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
-                "or attack another model (a surrogate) and show its images to this one"
-            )
+        check_seen(self, victim)
         for threat in threats:
             check_norm(self, threat)
         for threat in threats[1:]:
-            threat.check(images, victim.bounds)
+            check_threat(threat, images, victim, targeted=self.targeted)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=self.targeted) as case:
             if not len(case):
                 return [nothing(images) for _ in threats]
@@ -235,11 +232,27 @@ class SearchAttack(BatchAttack):
         return [self.search(case) for case in cases]
 
 
+def check_seen(attack: SearchAttack, victim: Victim) -> None:
+    """Raise `InputError` when the attack needs gradients and the victim gives none."""
+    if attack.sees() == "gradients" and not victim.differentiable:
+        raise InputError(
+            f"{type(attack).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
+            "or attack another model (a surrogate) and show its images to this one"
+        )
+
+
 def check_norm(attack: SearchAttack, threat: Threat) -> None:
     """Raise `InputError` when the attack cannot keep to such a threat."""
     if attack.norms is not None and threat.norm not in attack.norms:
         allowed = " or ".join(attack.norms)
         raise InputError(f"{type(attack).__name__} is for changes within {allowed}, the threat is {threat.norm}")
+
+
+def _axes(images: Tensor | Sequence[Tensor]) -> int:
+    """Of a batch of such images; 0 where there are none, which is told later."""
+    if isinstance(images, Tensor):
+        return images.ndim
+    return images[0].ndim + 1 if images else 0
 
 
 def described(value: object) -> object:

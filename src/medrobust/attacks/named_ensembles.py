@@ -35,7 +35,11 @@ class Standard(Ensemble):
     """APGD-CE, APGD-T, FAB-T and Square, the `standard` version of AutoAttack. arXiv 2003.01690, section 6.
 
     Images leave every member as soon as they are fooled. Where every answer has but two alternatives, APGD-T is APGD on
-    the margin. Masks are attacked by all but FAB, by their Dice. In L1 there is no Square here.
+    the margin. In L1 there is no Square here.
+
+    Masks are attacked by all but FAB, and the lowest Dice counts. Two of the three do not go for it to the end: APGD-T
+    is over after its first class for a mask that is fooled by then (its Dice below `success_dice`), and Square leaves a
+    mask that is wrong already (below it without any change) as it is.
 
     Args:
         steps: of APGD and FAB, for each target.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -42,7 +42,7 @@ class Attack(Protocol):
 
 
 @runtime_checkable
-class Preparable(Protocol):
+class Preparable(Attack, Protocol):
     """An attack that must see the whole data set before it attacks a batch of it."""
 
     def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
@@ -55,6 +55,11 @@ def needs_of(attack: object) -> Needs:
     if isinstance(attack, _Seeing):
         return attack.sees()
     return cast("Needs", getattr(attack, "needs", "gradients"))
+
+
+def to_prepare(attack: object) -> TypeGuard[Preparable]:
+    """Whether an attack must be prepared; one that wraps others says by `prepares` whether any of them must."""
+    return isinstance(attack, Preparable) and bool(getattr(attack, "prepares", True))
 
 
 @runtime_checkable
