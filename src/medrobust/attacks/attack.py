@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.case import Case, Found, check_threat, handed_in, nothing, opened
+from medrobust.attacks.describing import described
 from medrobust.attacks.protocols import Needs
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
@@ -253,18 +254,3 @@ def _axes(images: Tensor | Sequence[Tensor]) -> int:
     if isinstance(images, Tensor):
         return images.ndim
     return images[0].ndim + 1 if images else 0
-
-
-def described(value: object) -> object:
-    """An option as records and reports hold it: of a part its name with its own options, of a tensor its shape."""
-    if isinstance(value, Tensor):
-        return f"tensor {tuple(value.shape)}"
-    if isinstance(value, list | tuple):
-        return [described(one) for one in value]
-    if isinstance(value, dict):
-        return {str(name): described(one) for name, one in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"part": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return getattr(value, "__name__", type(value).__name__)

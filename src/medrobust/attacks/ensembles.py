@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import BatchAttack, described
+from medrobust.attacks.attack import BatchAttack
 from medrobust.attacks.case import Case, Effort, Found, check_threat, handed_in, nothing, opened, rows_where
+from medrobust.attacks.describing import described
 from medrobust.attacks.per_image import either, exchanged, rows_of
 from medrobust.attacks.protocols import Needs, needs_of, to_prepare
 from medrobust.attacks.result import AttackResult
