@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import medrobust as mr
 from medrobust.attacks import ATTACKS, Attack, Ensemble
-from medrobust.attacks.attack import needs_of
+from medrobust.attacks.protocols import needs_of
 
 PAGE = Path(__file__).parent / "attacks.md"
 BEGIN, END = "<!-- table: python docs/attack_table.py -->", "<!-- end of table -->"

@@ -138,3 +138,9 @@ def test_a_gradient_attack_says_what_to_use_instead(attack):
         assert not asked.differentiable
         with pytest.raises(InputError, match=r"needs gradients, and a black box gives none: use square, nes or hopsk"):
             attack(asked, IMAGES, torch.zeros(5, dtype=torch.int64), Threat(eps=0.1))
+
+
+@pytest.mark.parametrize("task", [Classification(3), Classification(3, multilabel=True)])
+def test_no_images_have_no_probabilities(task):
+    box = BlackBox(lambda images: torch.full((len(images), 3), 1 / 3), task, probabilities=True)
+    assert box(torch.zeros(0, 1, 4, 4)).shape == (0, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from medrobust.attacks import BIM
 from medrobust.tasks import Classification
 from medrobust.threat import Threat
+from medrobust.transforms import Smooth, defended
 from medrobust.victim import Victim
 
 
@@ -158,3 +160,54 @@ def test_images_with_a_graph_are_attacked_without_it():
     assert not result.delta.requires_grad
     assert not result.adversarial.requires_grad
     assert images.grad is None
+
+
+def test_a_model_that_wraps_another_waits_for_it():
+    """Whoever uses a defended model uses the weights of the plain one."""
+    model = network().train()
+    plain = Victim(model, Classification(2))
+    wrapped = defended(plain, Smooth())
+    in_use, let_go = threading.Event(), threading.Event()
+    modes: list[bool] = []
+
+    def first():
+        with plain.evaluating():
+            in_use.set()
+            let_go.wait(5)
+
+    def second():
+        in_use.wait(5)
+        let_go.set()
+        with wrapped.evaluating():
+            one.join(5)
+            modes.append(model.training)
+
+    one, two = threading.Thread(target=first), threading.Thread(target=second)
+    one.start()
+    two.start()
+    two.join(10)
+    assert modes == [False]
+    assert all(module.training for module in model.modules())
+    assert model[0].weight.requires_grad
+
+
+def test_two_models_in_either_order_never_wait_for_each_other():
+    first, second = (Victim(network(), Classification(2)) for _ in range(2))
+    ready = threading.Barrier(2)
+    done: list[int] = []
+
+    def work(outer: Victim, inner: Victim):
+        for _ in range(3):
+            ready.wait(5)
+            with outer.evaluating():
+                time.sleep(0.02)
+                inner(IMAGES)
+        done.append(1)
+
+    pairs = ((first, second), (second, first))
+    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert len(done) == 2

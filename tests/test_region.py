@@ -105,6 +105,9 @@ def test_a_target_alone_does_not_tell_where_it_is():
     threat = mr.Threat(0.2, region=mr.Region((2,)))
     with pytest.raises(InputError, match="a targeted attack is given"):
         attacked(threat, attack=mr.PGD(steps=2, targeted=True))
+    for several in ([threat, mr.Threat(0.1)], [mr.Threat(0.1), threat]):
+        with pytest.raises(InputError, match="a targeted attack is given"):
+            attacked(several, attack=mr.PGD(steps=2, targeted=True))
     known = threat.for_truth(TRUTH, TRUTH.unsqueeze(1) / 2)
     changed = attacked(known, attack=mr.PGD(steps=2, targeted=True)) != 0
     assert torch.equal(changed, TRUTH[0] == 2)

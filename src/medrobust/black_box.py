@@ -142,6 +142,8 @@ class Logits(nn.Module):
             InputError: the model's answers are not in [0, 1].
         """
         probabilities: Tensor = self.model(images)
+        if not probabilities.numel():
+            return probabilities
         least, most = probabilities.amin(), probabilities.amax()
         if not bool((least >= -SLACK) & (most <= 1 + SLACK)):
             raise InputError(

@@ -5,23 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass
-class _Use:
-    """Who uses a model just now: one thread, at some depth."""
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    depth: int = 0
-
-
-_USES: WeakKeyDictionary[nn.Module, _Use] = WeakKeyDictionary()
-_USES_LOCK = threading.Lock()
+# one for all models: they may share weights, and who uses one may come to use another
+_LOCK = threading.RLock()
+_USED: list[nn.Module] = []
 
 
 @contextmanager
@@ -30,21 +20,20 @@ def in_use(model: nn.Module, channels_last: bool) -> Iterator[None]:
 
     Put back are every module's mode, `requires_grad`, the layout of the weights, and buffers that were changed or
     replaced. Frozen, a layer need not keep its input for a gradient of its weights that nobody asks for. Inside itself
-    it does nothing; another thread waits until the model is free.
+    it does nothing. Models are used by one thread of a process at a time: another one waits until no model is in use.
     """
-    with _USES_LOCK:
-        use = _USES.setdefault(model, _Use())
-    with use.lock:
-        saved = _State(model) if use.depth == 0 else None
-        use.depth += 1
+    with _LOCK:
+        if any(used is model for used in _USED):
+            yield
+            return
+        saved = _State(model)
+        _USED.append(model)
         try:
-            if saved is not None:
-                saved.prepare(channels_last)
+            saved.prepare(channels_last)
             yield
         finally:
-            use.depth -= 1
-            if saved is not None:
-                saved.restore()
+            _USED.remove(model)
+            saved.restore()
 
 
 class _State:

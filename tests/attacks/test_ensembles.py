@@ -10,6 +10,8 @@ from torch import nn
 
 import medrobust as mr
 from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.per_image import either
+from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 
 MEMBERS = [("bim", mr.BIM(steps=2)), ("pgd", mr.PGD(steps=4)), ("smia", mr.SMIA(steps=4, momentum=1.0))]
@@ -133,3 +135,72 @@ def test_sea_shrinks_its_ball():
     assert max(seen[-8:]) <= 0.05 + 1e-6
     assert float(result.delta.abs().max()) <= 0.05 + 1e-6
     assert result.steps_used.tolist() == [6 + 6 + 8] * 4
+
+
+def test_of_budgets_of_other_kinds_each_begins_with_its_own_truth():
+    """A deformation moves the masks along, also where another kind of threat comes first."""
+    victim, images, truth = segmenter()
+    attack = mr.Ensemble(members=[("bim", mr.BIM(steps=2))])
+    still, moved = attack(victim, images, truth, [mr.Threat(1e-3), mr.Deformation(1.0)])
+    alone = attack(victim, images, truth, mr.Deformation(1.0))
+    assert still.truth is None
+    assert torch.equal(moved.truth, alone.truth)
+    assert not torch.equal(moved.truth, truth)
+    assert torch.equal(moved.loss, alone.loss)
+
+
+def test_results_that_have_not_the_same_fields_cannot_be_one():
+    victim, images, truth = segmenter()
+    still, moved = mr.BIM(steps=1)(victim, images, truth, [mr.Threat(1e-3), mr.Deformation(1.0)])
+    for pair in ((still, moved), (moved, still)):
+        with pytest.raises(AssertionError, match="some parts have what others lack"):
+            either(torch.tensor([True, False, True, False]), *pair)
+
+
+def test_a_mask_of_channels_holds_for_as_many_images():
+    """Of two volumes of two channels one stands; a mask (C, D, H, W) is still of the channels, not of the images."""
+    torch.manual_seed(0)
+    victim = mr.Victim(nn.Sequential(nn.Flatten(), nn.Linear(2 * 27, 3)), mr.Classification(3))
+    images, mask = torch.rand(2, 2, 3, 3, 3), torch.zeros(2, 3, 3, 3)
+    mask[0] = 1
+    truth = victim(images).argmax(1)
+    truth[0] = (truth[0] + 1) % 3
+    threat = mr.Threat(0.1, mask=mask)
+    for threats in (threat, [threat, mr.Threat(0.05, mask=mask)]):
+        found = mr.Ensemble(members=[("bim", mr.BIM(steps=2))])(victim, images, truth, threats)
+        for one in [found] if threats is threat else found:
+            changed = one.delta.abs().flatten(2).amax(2) > 0
+            assert changed.tolist() == [[False, False], [True, False]]
+
+
+def test_what_must_see_the_whole_set_sees_it_within_an_ensemble(trained):
+    victim, images, truth = trained
+    info = DatasetInfo("slices", "ordinal", tuple("abcde"), channels=1)
+    data = InMemoryDataset(info, [Sample(f"s{k}", images[k], truth[k]) for k in range(16)])
+    universal = mr.Universal(epochs=1)
+    attack, plain = mr.Ensemble(members=[("u", universal)]), mr.Ensemble(members=MEMBERS)
+    ready = attack.prepared(victim, data, THREATS[0], 0)
+    change = universal.prepared(victim, data, THREATS[0], 0)
+    assert torch.equal(ready.members[0].attack.change, change.change)
+    assert plain.prepared(victim, data, THREATS[0], 0) is plain
+    frames = [mr.evaluate(victim, data, {"u": attack}, [THREATS[0]], batch_size=size).records for size in (4, 16)]
+    ours, theirs = (frame.sort("index")["loss_after"].to_list() for frame in frames)
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_of_a_list_of_sizes_it_tells_all_that_is_told_of_each():
+    victim, images, _ = segmenter()
+    ragged = [images[0], images[1, :, :6], images[2], images[3, :, :6]]
+    truth = [victim(image[None]).argmax(1)[0] for image in ragged]
+    attack = mr.Ensemble(members=[("bim", mr.BIM(steps=2)), ("square", mr.Square(queries=6))])
+    together = attack(victim, ragged, truth, mr.Threat(0.2))
+    each = [attack(victim, ragged[k][None], truth[k][None], mr.Threat(0.2), ids=[k]) for k in range(4)]
+    assert together.queries.tolist() == [int(one.queries) for one in each]
+    assert int(together.queries.min()) > 0
+    assert together.found_by == [one.found_by[0] for one in each]
+    assert together.smallest is None
+    assert together.truth is None
+    moved = mr.BIM(steps=2)(victim, ragged, truth, mr.Deformation(1.0))
+    each = [mr.BIM(steps=2)(victim, ragged[k][None], truth[k][None], mr.Deformation(1.0)) for k in range(4)]
+    for ours, alone in zip(moved.truth, each, strict=True):
+        assert torch.equal(ours, alone.truth[0])

@@ -210,6 +210,11 @@ class Untargetable:
             ),
             "a target of masks is for segmentation",
         ),
+        (
+            lambda: mr.Towards(mr.PGD(), mr.EmptyMask())(VICTIM, IMAGES, TRUTH, mr.Deformation(1.0)),
+            "a deformation moves the truth along: it cannot be attacked towards a chosen mask",
+        ),
+        (lambda: mr.Towards(mr.Universal(), mr.EmptyMask()), "Universal sees the whole data set first"),
     ],
 )
 def test_what_does_not_fit_is_told(make, message):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import medrobust as mr
-from medrobust.attacks.attack import needs_of
+from medrobust.attacks.protocols import needs_of
 from medrobust.attacks.transfer import Transfer, with_surrogates
 from medrobust.black_box import BlackBox
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
@@ -157,6 +157,14 @@ def test_a_black_box_is_attacked_through_its_surrogates_alone(trained, surrogate
     assert list(both) == ["ask", "pgd via small", "ask via small"]
 
 
+def test_what_is_estimated_from_scores_needs_no_gradients(trained, surrogate):
+    box = BlackBox(trained[0].model, trained[0].task)
+    estimated = mr.PGD(estimate="nes")
+    assert needs_of(estimated) == "scores"
+    assert mr.Ensemble(members=[("nes", estimated)]).needs == "scores"
+    assert list(with_surrogates({"nes": estimated}, {"small": surrogate}, box)) == ["nes", "nes via small"]
+
+
 def test_a_label_that_is_taken(trained, surrogate):
     attacks = {"pgd": mr.PGD(), "pgd via x": mr.PGD()}
     with pytest.raises(InputError, match="the label 'pgd via x' is that of an attack through a surrogate"):
@@ -171,3 +179,23 @@ def test_a_universal_change_is_made_on_the_surrogates_whole_set(trained, surroga
     made = change(surrogate, images, truth, THREAT).adversarial
     rows = run.records.filter(attack="u via s").sort("index")
     assert rows["loss_after"].to_list() == pytest.approx(victim.task.loss(victim(made), truth).tolist(), abs=1e-4)
+
+
+def test_towards_a_mask_it_is_judged_by_the_mask(trained):
+    """Through a twin of the victim, figures are those of the attack itself: what counts is the wanted mask."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        images = torch.rand(3, 1, 8, 8)
+        victim = mr.Victim(nn.Conv2d(1, 2, 3, padding=1), mr.Segmentation(2))
+    truth = victim(images).argmax(1)
+    attack = mr.Towards(mr.PGD(steps=1), mr.EmptyMask())
+    with pytest.raises(InputError, match=r"a surrogate goes inside: Towards\(Transfer\("):
+        Transfer(attack, victim, "twin")
+    through = with_surrogates({"erase": attack}, {"twin": victim}, victim)["erase via twin"]
+    itself, found = (one(victim, images, truth, mr.Threat(0.02)) for one in (attack, through))
+    assert found.success.tolist() == itself.success.tolist()
+    torch.testing.assert_close(found.loss, itself.loss)
+    assert through.describe()["attack"] == "PGD via twin towards a mask"
+    assert needs_of(through) == "decisions"
+    with pytest.raises(InputError, match="none of its attacks can be targeted"):
+        mr.Ensemble(members=[("erase", through)])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medrobust.attacks import SMIA, OneChange, Stabilized, Universal
 from medrobust.attacks.objectives import TaskLoss
+from medrobust.black_box import BlackBox
 from medrobust.data import Sample
 from medrobust.errors import InputError
 from medrobust.tasks import Classification
@@ -199,3 +200,14 @@ def test_of_no_images_there_is_none(separable):
     victim, images, truth = separable
     with pytest.raises(InputError, match="a universal change needs images to be made of"):
         Universal().fit(victim, images[:0], truth[:0], Threat(0.1))
+
+
+def test_of_a_black_box_it_cannot_be_made(separable):
+    victim, images, truth = separable
+    box = BlackBox(victim.model, victim.task)
+    for make in (
+        lambda: Universal().fit(box, images, truth, Threat(0.1)),
+        lambda: Universal().prepared(box, Samples(images, truth), Threat(0.1), seed=0),
+    ):
+        with pytest.raises(InputError, match="Universal needs gradients, and a black box gives none"):
+            make()

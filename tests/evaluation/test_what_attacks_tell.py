@@ -11,9 +11,13 @@ from torch import nn
 
 import medrobust as mr
 from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.transfer import Transfer
 from medrobust.data import BadSampleError, Dataset, DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 from medrobust.evaluation import Campaign, measure
+from medrobust.evaluation.at_once import AtOnce
+from medrobust.evaluation.attacking import Call
+from medrobust.evaluation.batches import Batch
 from medrobust.evaluation.export import export_adversarial
 from medrobust.threat import Contrast, Deformation
 
@@ -129,6 +133,10 @@ def test_an_attack_that_must_see_the_set_sees_it_once_a_budget_before_any_batch(
         f"preparing all for p, linf ≤ {1 / 255:g}",
         "attacking p",
     ]
+    through = {name: Transfer(one, victim, "itself") for name, one in (("all", NeedsAll()), ("fgsm", mr.FGSM()))}
+    stages.clear()
+    measure(victim, data, Campaign(through, TWO[:1], 7, 2), "p", on_stage=stages.append)
+    assert stages == [f"preparing all for p, linf ≤ {4 / 255:g}", "attacking p"]
     frame = pl.DataFrame(measured.rows, strict=False)
     assert frame.filter(eps=4 / 255)["linf"].max() == pytest.approx(4 / 255, abs=1e-6)
     assert len(frame) == 10
@@ -264,3 +272,15 @@ def test_a_share_that_is_hardly_meant_is_told(trained):
     run = mr.evaluate(victim, dataset_of(images[:2], truth[:2]), {"pgd": mr.PGD(steps=1)}, [Contrast(5.0)])
     (part,) = run.info.parts.values()
     assert "The budget eps 5 of contrast is 500 %: was 5% meant?" in part.dataset.notes
+
+
+def test_a_mask_of_channels_is_not_cut_with_the_images():
+    """Two volumes of two channels, one at a time: the first channel of each may change, not all of the first volume."""
+    torch.manual_seed(0)
+    victim = mr.Victim(nn.Sequential(nn.Flatten(), nn.Linear(2 * 27, 3)), mr.Classification(3))
+    images, mask = torch.rand(2, 2, 3, 3, 3), torch.zeros(2, 3, 3, 3)
+    mask[0] = 1
+    truth = victim(images).argmax(1)
+    batch = Batch([0, 1], [Sample(f"s{k}", images[k], truth[k]) for k in range(2)], images, truth)
+    (found,) = Call(mr.BIM(steps=2), [mr.Threat(0.1, mask=mask)]).on(victim, batch, 0, AtOnce(1))
+    assert (found.delta.abs().flatten(2).amax(2) > 0).tolist() == [[True, False], [True, False]]

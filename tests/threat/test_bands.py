@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from medrobust.attacks import BIM
+from medrobust.tasks import Classification
 from medrobust.threat import BandNoise, sample_generators
+from medrobust.victim import Victim
 
 FAR = (-100.0, 100.0)  # bounds that clip nothing
 
@@ -64,3 +68,29 @@ def test_bounds_come_last():
     assert 0 <= float(moved.min()) <= float(moved.max()) <= 1
     assert float((moved - clean).abs().max()) <= 0.1 + 1e-7
     assert 0 < outside((moved - clean).double(), 0.0, 0.25) < 0.5
+
+
+def test_a_gradient_out_of_the_band_is_none():
+    """Of a chequered pattern, 0.5 cycles a pixel, nothing is left; of a tiny gradient in the band all of it is."""
+    wave = torch.cos(2 * torch.pi * 0.125 * torch.arange(16)).reshape(1, 1, 1, 16)
+    grain = (1.0 - 2 * (torch.arange(16) % 2)).reshape(1, 1, 1, 16)
+    gradient = torch.cat([3 * grain + 1e-3, 1e-9 * wave + 2e-9 * grain, 0 * wave])
+    gradient[0] -= gradient[0].mean()
+    left = BandNoise(0.05, low=0.05, high=0.3).space(torch.full((3, 1, 1, 16), 0.5), FAR).allowed(gradient)
+    assert left[0].count_nonzero() == 0
+    assert left[2].count_nonzero() == 0
+    assert torch.allclose(left[1], 1e-9 * wave[0], rtol=1e-4, atol=1e-15)
+
+
+def test_an_image_whose_gradient_is_out_of_the_band_is_told_and_goes_on():
+    class Grain(nn.Module):
+        def forward(self, images):
+            signs = 1.0 - 2 * (torch.arange(images.shape[-1]) % 2)
+            score = (images * signs).flatten(1).sum(1)
+            return torch.stack([score, -score], 1)
+
+    victim = Victim(Grain(), Classification(2))
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    result = BIM(steps=3)(victim, images, victim(images).argmax(1), BandNoise(0.1, high=0.2))
+    assert result.zero_gradients.tolist() == [3, 3]
+    assert float(result.delta.abs().amax()) > 0.01

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from medrobust.attacks.apgd import APGD, APGDDLR, APGDT, AdaptiveWalk
 from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
-from medrobust.attacks.attack import Attack, Preparable
 from medrobust.attacks.carlini_wagner import CarliniWagner
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dag_loss import DAGLoss
@@ -43,6 +42,7 @@ from medrobust.attacks.losses_catalogue import LOSSES, make_loss
 from medrobust.attacks.named_ensembles import Medrobust, Standard
 from medrobust.attacks.objectives import TaskLoss
 from medrobust.attacks.patches import PatchWise
+from medrobust.attacks.protocols import Attack, Preparable
 from medrobust.attacks.result import AttackResult
 from medrobust.attacks.sea import SEA, ShrinkingAPGD
 from medrobust.attacks.sign import (

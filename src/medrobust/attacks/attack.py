@@ -1,65 +1,24 @@
-"""What an attack is to whoever runs it, and the base of those that attack a batch."""
+"""The bases of attacks on a batch: at one budget or several, on images of one size or many, in the memory there is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import ClassVar, Literal, Protocol, cast, overload, runtime_checkable
+from typing import ClassVar, cast, overload
 
 import torch
 from torch import Tensor
 
-from medrobust.attacks.case import Case, Found, handed_in, nothing, opened
+from medrobust.attacks.case import Case, Found, check_threat, handed_in, nothing, opened
+from medrobust.attacks.describing import described
+from medrobust.attacks.protocols import Needs
 from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
-from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.memory import halved, out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
-
-Needs = Literal["gradients", "scores", "decisions"]
-"""What an attack must see of a model: gradients, the scores of all answers, or the answer alone."""
-
-
-class Attack(Protocol):
-    """Attacks a batch; stateless between calls, its randomness from seed and ids alone."""
-
-    @property
-    def targeted(self) -> bool:
-        """Whether `truth` is the answer to reach, not the one to leave."""
-        ...
-
-    def describe(self) -> dict[str, object]:
-        """Name ("attack") and options, for records and reports."""
-        ...
-
-    def __call__(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threat: Threat,
-        seed: int = 0,
-        ids: Sequence[object] | None = None,
-    ) -> AttackResult:
-        """See `BatchAttack.__call__`."""
-        ...
-
-
-def needs_of(attack: object) -> Needs:
-    """What an attack must see of a model; one that does not say may need gradients."""
-    return cast("Needs", getattr(attack, "needs", "gradients"))
-
-
-@runtime_checkable
-class Preparable(Protocol):
-    """An attack that must see the whole data set before it attacks a batch of it."""
-
-    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
-        """The attack for the batches of this data set, at this budget; itself where nothing is to be prepared."""
-        ...
 
 
 class BatchAttack(ABC):
@@ -161,6 +120,7 @@ class BatchAttack(ABC):
         for one in threats:
             if not isinstance(one, Threat):
                 raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(one).__name__}")
+        threats = [one.over(_axes(images)) for one in threats]
         if isinstance(images, list | tuple):
             if several:
                 raise InputError("images of different sizes are attacked at one budget at a time")
@@ -257,15 +217,11 @@ class SearchAttack(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """As `attack_batch`, at every budget."""
-        if self.sees() == "gradients" and not victim.differentiable:
-            raise InputError(
-                f"{type(self).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
-                "or attack another model (a surrogate) and show its images to this one"
-            )
+        check_seen(self, victim)
         for threat in threats:
             check_norm(self, threat)
         for threat in threats[1:]:
-            threat.check(images, victim.bounds)
+            check_threat(threat, images, victim, targeted=self.targeted)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=self.targeted) as case:
             if not len(case):
                 return [nothing(images) for _ in threats]
@@ -277,6 +233,15 @@ class SearchAttack(BatchAttack):
         return [self.search(case) for case in cases]
 
 
+def check_seen(attack: SearchAttack, victim: Victim) -> None:
+    """Raise `InputError` when the attack needs gradients and the victim gives none."""
+    if attack.sees() == "gradients" and not victim.differentiable:
+        raise InputError(
+            f"{type(attack).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
+            "or attack another model (a surrogate) and show its images to this one"
+        )
+
+
 def check_norm(attack: SearchAttack, threat: Threat) -> None:
     """Raise `InputError` when the attack cannot keep to such a threat."""
     if attack.norms is not None and threat.norm not in attack.norms:
@@ -284,16 +249,8 @@ def check_norm(attack: SearchAttack, threat: Threat) -> None:
         raise InputError(f"{type(attack).__name__} is for changes within {allowed}, the threat is {threat.norm}")
 
 
-def described(value: object) -> object:
-    """An option as records and reports hold it: of a part its name with its own options, of a tensor its shape."""
-    if isinstance(value, Tensor):
-        return f"tensor {tuple(value.shape)}"
-    if isinstance(value, list | tuple):
-        return [described(one) for one in value]
-    if isinstance(value, dict):
-        return {str(name): described(one) for name, one in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"part": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return getattr(value, "__name__", type(value).__name__)
+def _axes(images: Tensor | Sequence[Tensor]) -> int:
+    """Of a batch of such images; 0 where there are none, which is told later."""
+    if isinstance(images, Tensor):
+        return images.ndim
+    return images[0].ndim + 1 if images else 0

@@ -173,12 +173,7 @@ def opened(
     """
     victim.check_images(images)
     victim.task.check_truth(truth)
-    threat.check(images, victim.bounds)
-    if targeted and threat.region is not None:
-        raise InputError(
-            "a region is of the true answer, a targeted attack is given the wanted one: use Towards, or call "
-            "threat.for_truth(truth, images) first"
-        )
+    check_threat(threat, images, victim, targeted=targeted)
     ids = list(range(len(images))) if ids is None else list(ids)
     if len(ids) != len(images) or len(truth) != len(images):
         raise InputError(f"{len(images)} images, {len(truth)} truths and {len(ids)} ids: they must be as many")
@@ -189,6 +184,16 @@ def opened(
         truth = truth.detach().to(clean.device).clone()
         threat = threat.for_truth(truth, clean, victim.task.classes) if len(images) else threat
         yield Case(victim, clean, truth, threat, seed, ids, targeted, images.dtype)
+
+
+def check_threat(threat: Threat, images: Tensor, victim: Victim, *, targeted: bool) -> None:
+    """Raise `InputError` when the threat does not fit the images, or is of a truth that the attack is not given."""
+    threat.check(images, victim.bounds)
+    if targeted and threat.region is not None:
+        raise InputError(
+            "a region is of the true answer, a targeted attack is given the wanted one: use Towards, or call "
+            "threat.for_truth(truth, images) first"
+        )
 
 
 def handed_in(case: Case, found: Found, images: Tensor) -> AttackResult:

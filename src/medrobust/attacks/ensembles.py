@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import BatchAttack, Needs, described, needs_of
-from medrobust.attacks.case import Effort, Found, handed_in, nothing, opened, rows_where
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.case import Case, Effort, Found, check_threat, handed_in, nothing, opened, rows_where
+from medrobust.attacks.describing import described
 from medrobust.attacks.per_image import either, exchanged, rows_of
+from medrobust.attacks.protocols import Needs, needs_of, to_prepare
 from medrobust.attacks.result import AttackResult
+from medrobust.attacks.towards import Towards
+from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.threat import Threat, nested
 from medrobust.victim import Victim
@@ -53,7 +57,7 @@ class Ensemble(BatchAttack):
         made = [Member(*one) if isinstance(one, tuple) else Member(type(one).__name__, one) for one in self.members]
         if not made and type(self) is Ensemble:
             raise InputError("an ensemble needs attacks: members=[('pgd', PGD()), …]")
-        if self.targeted or any(getattr(one.attack, "targeted", False) for one in made):
+        if self.targeted or any(_has_a_goal(one.attack) for one in made):
             raise InputError("an ensemble looks for any wrong answer: none of its attacks can be targeted")
         object.__setattr__(self, "members", tuple(made))
 
@@ -65,6 +69,19 @@ class Ensemble(BatchAttack):
     def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
         """The attacks that are run against such a victim and threat."""
         return self.members
+
+    @property
+    def prepares(self) -> bool:
+        """Whether a member must be prepared."""
+        return any(to_prepare(one.attack) for one in self.members)
+
+    def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Ensemble:
+        """With its members prepared for the data set at this budget, which then is attacked by itself."""
+        if not self.prepares:
+            return self
+        return replace(
+            self, members=[Member(one.label, _ready(one.attack, victim, dataset, threat, seed)) for one in self.members]
+        )
 
     @property
     def shares_budgets(self) -> bool:
@@ -91,16 +108,16 @@ class Ensemble(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """All members at every budget, from the smallest on where the balls lie in each other."""
+        for threat in threats[1:]:
+            check_threat(threat, images, victim, targeted=False)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=False) as case:
             if not len(case):
                 return [nothing(images) for _ in threats]
-            untouched = handed_in(case, Found(case.judge(case.space.start()), Effort.of(case)), images)
-            untouched = replace(untouched, found_by=[UNTOUCHED] * len(case))
-            turn = _Turn(victim, images, truth, seed, case.ids)
+            turn = _Turn(victim, images, case.truth, seed, case.ids)
             if not nested(threats):
-                return [self._worst(turn, threat, untouched) for threat in threats]
+                return [self._worst(turn, threat, _untouched(case.under(threat), images)) for threat in threats]
             results: dict[int, AttackResult] = {}
-            worst = untouched
+            worst = _untouched(case, images)
             for place in sorted(range(len(threats)), key=lambda place: threats[place].budget()):
                 worst = results[place] = self._worst(turn, threats[place], _spent(worst))
             return [results[place] for place in range(len(threats))]
@@ -123,6 +140,25 @@ class Ensemble(BatchAttack):
         return worst
 
 
+def _has_a_goal(attack: object) -> bool:
+    return isinstance(attack, Towards) or bool(getattr(attack, "targeted", False))
+
+
+def _ready(attack: BatchAttack, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> BatchAttack:
+    if not to_prepare(attack):
+        return attack
+    made = attack.prepared(victim, dataset, threat, seed)
+    if not isinstance(made, BatchAttack):
+        raise InputError(f"an ensemble takes attacks on batches: prepared, {type(attack).__name__} is none")
+    return made
+
+
+def _untouched(case: Case, images: Tensor) -> AttackResult:
+    """The images as they are, and what the model makes of them."""
+    found = Found(case.judge(case.space.start()), Effort.of(case), found_by=[UNTOUCHED] * len(case))
+    return handed_in(case, found, images)
+
+
 class _Turn(NamedTuple):
     """What every member is given."""
 
@@ -135,8 +171,7 @@ class _Turn(NamedTuple):
     def left(self, result: AttackResult, rows: Tensor | None = None) -> Tensor:
         """What is left of the answers, `(B,)` in [0, 1]."""
         truth = self.truth if rows is None else self.truth[rows]
-        truth = truth.to(result.loss.device) if result.truth is None else result.truth
-        return self.victim.task.worth(result.outputs, truth)
+        return self.victim.task.worth(result.outputs, truth if result.truth is None else result.truth)
 
     def attacked(self, member: Member, threat: Threat, rows: Tensor) -> AttackResult:
         """What a member makes of some of the images."""

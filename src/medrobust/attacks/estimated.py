@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from medrobust.attacks.attack import Needs
 from medrobust.attacks.estimates import DifferenceEstimate, NaturalEvolution, SimultaneousPerturbation
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.losses import Margin
 from medrobust.attacks.objectives import Objective
+from medrobust.attacks.protocols import Needs
 from medrobust.attacks.sources import GradientSource
 from medrobust.attacks.steps import Adam, StepRule
 

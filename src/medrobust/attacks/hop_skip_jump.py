@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.asking import NORMS, Decisions
-from medrobust.attacks.attack import Needs, SearchAttack
+from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.fooled_starts import first_fooled
+from medrobust.attacks.protocols import Needs
 from medrobust.checks import at_least, boolean, positive
 from medrobust.errors import InputError
 from medrobust.threat import TINY, nested, per_image

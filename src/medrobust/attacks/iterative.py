@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from medrobust.attacks.attack import Needs, SearchAttack
+from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
@@ -17,6 +17,7 @@ from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Objective, TaskLoss
 from medrobust.attacks.parts import make_estimate, make_gradients, make_inputs, make_step
 from medrobust.attacks.per_image import exchanged
+from medrobust.attacks.protocols import Needs
 from medrobust.attacks.sources import Backpropagation, GradientSource
 from medrobust.attacks.steps import Length, StepRule, Walk
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive

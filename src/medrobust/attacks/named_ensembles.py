@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medrobust.attacks.apgd import APGD, APGDT
-from medrobust.attacks.attack import Needs, SearchAttack
+from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dense import CosPGD, SegPGD
 from medrobust.attacks.ensembles import Ensemble, Member
 from medrobust.attacks.fab import FAB
+from medrobust.attacks.protocols import Needs, needs_of
 from medrobust.attacks.sea import SEA
 from medrobust.attacks.sign import PGD
 from medrobust.attacks.smia import SMIA
@@ -34,7 +35,11 @@ class Standard(Ensemble):
     """APGD-CE, APGD-T, FAB-T and Square, the `standard` version of AutoAttack. arXiv 2003.01690, section 6.
 
     Images leave every member as soon as they are fooled. Where every answer has but two alternatives, APGD-T is APGD on
-    the margin. Masks are attacked by all but FAB, by their Dice. In L1 there is no Square here.
+    the margin. In L1 there is no Square here.
+
+    Masks are attacked by all but FAB, and the lowest Dice counts. Two of the three do not go for it to the end: APGD-T
+    is over after its first class for a mask that is fooled by then (its Dice below `success_dice`), and Square leaves a
+    mask that is wrong already (below it without any change) as it is.
 
     Args:
         steps: of APGD and FAB, for each target.
@@ -111,5 +116,5 @@ def _fits(member: Member, victim: Victim, threat: Threat) -> bool:
     attack = member.attack
     if not isinstance(attack, SearchAttack):
         return victim.differentiable
-    seen = victim.differentiable or attack.needs != "gradients"
+    seen = victim.differentiable or needs_of(attack) != "gradients"
     return seen and (attack.norms is None or threat.norm in attack.norms)

@@ -98,8 +98,10 @@ def _one(value: Any, function: Any, index: Tensor, axis: int) -> Any:
 
 def _several(values: list[Any], function: Any, order: Tensor, axis: int = 0) -> Any:
     first = values[0]
-    if any(value is None for value in values):
+    if first is None:
+        assert all(value is None for value in values), "some parts have what others lack"
         return None
+    assert all(value is not None for value in values), "some parts have what others lack"
     if isinstance(first, Tensor):
         return function(values, axis)
     if isinstance(first, DetectorOutputs):

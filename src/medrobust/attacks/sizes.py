@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,11 @@ class ListResult:
 
     Attributes:
         adversarial, delta: a list of `(C, *spatial)`.
-        success, loss, steps_used, zero_gradients: `(B,)`.
+        success, loss, steps_used, zero_gradients, queries: `(B,)`.
         groups: for each size the places of its images and its result, with outputs and trajectory.
+        smallest: `(B,)`; None for an attack that does not look for it.
+        found_by: of an ensemble, a list of the members' labels.
+        truth: a list, one `(…)` an image, where a deformation moved it.
     """
 
     adversarial: list[Tensor]
@@ -33,7 +37,11 @@ class ListResult:
     loss: Tensor
     steps_used: Tensor
     zero_gradients: Tensor
+    queries: Tensor
     groups: list[tuple[list[int], AttackResult]]
+    smallest: Tensor | None = None
+    found_by: list[str] | None = None
+    truth: list[Tensor] | None = None
 
 
 def by_size(
@@ -76,9 +84,12 @@ def _gathered(groups: list[tuple[list[int], AttackResult]]) -> ListResult:
     order = torch.tensor([place for members, _ in groups for place in members]).argsort()
     back = order.tolist()
 
-    def rows(name: str) -> list[Tensor]:
+    def rows(name: str) -> list[Any]:
         joined = [row for _, result in groups for row in getattr(result, name)]
         return [joined[place] for place in back]
+
+    def told(name: str) -> bool:
+        return all(getattr(result, name) is not None for _, result in groups)
 
     return ListResult(
         adversarial=rows("adversarial"),
@@ -87,5 +98,9 @@ def _gathered(groups: list[tuple[list[int], AttackResult]]) -> ListResult:
         loss=torch.stack(rows("loss")),
         steps_used=torch.stack(rows("steps_used")),
         zero_gradients=torch.stack(rows("zero_gradients")),
+        queries=torch.stack(rows("queries")),
         groups=groups,
+        smallest=torch.stack(rows("smallest")) if told("smallest") else None,
+        found_by=rows("found_by") if told("found_by") else None,
+        truth=rows("truth") if told("truth") else None,
     )

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.asking import NORMS, goal_met, movable
-from medrobust.attacks.attack import Needs, SearchAttack
+from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
 from medrobust.attacks.losses import Margin
 from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Iterate, Objective
 from medrobust.attacks.per_image import joined, rows_of
+from medrobust.attacks.protocols import Needs
 from medrobust.attacks.square_moves import Bumps, Moves, Patches
 from medrobust.checks import at_least, boolean
 from medrobust.errors import InputError

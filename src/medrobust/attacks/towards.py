@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack, BatchAttack, Needs, needs_of
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.protocols import Attack, Needs, needs_of, to_prepare
 from medrobust.attacks.result import AttackResult
 from medrobust.attacks.targets import Target
 from medrobust.errors import InputError
@@ -28,13 +29,15 @@ class Towards(BatchAttack):
         target: `EmptyMask`, `ShiftedMask`, `MaskFile` or one of the user's.
 
     Raises:
-        InputError: the attack cannot be targeted.
+        InputError: the attack cannot be targeted, or is one change for a whole data set, which has no target.
     """
 
     attack: Attack
     target: Target
 
     def __post_init__(self) -> None:
+        if to_prepare(self.attack):
+            raise InputError(f"{type(self.attack).__name__} sees the whole data set first, which has no targets")
         if getattr(self.attack, "targeted", False):
             return
         options: list[str] = [option.name for option in fields(self.attack)] if is_dataclass(self.attack) else []
@@ -63,11 +66,13 @@ class Towards(BatchAttack):
         """Make the target, and go there. A region of the threat is that of the truth, not of the target.
 
         Raises:
-            InputError: the task has no masks, or the target cannot be made.
+            InputError: the task has no masks, the target cannot be made, or the threat moves the truth along.
         """
         task = victim.task
         if not isinstance(task, Segmentation):
             raise InputError(f"a target of masks is for segmentation, got a task of {task.name}")
+        if threat.moves_truth:
+            raise InputError("a deformation moves the truth along: it cannot be attacked towards a chosen mask")
         task.check_truth(truth)
         threat = threat.for_truth(truth, images, task.classes)
         wanted = self.target.of(task, truth, ids)

@@ -26,7 +26,8 @@ class Trajectory:
     anchors (proposals) that show an object at x'_0.
 
     Attributes:
-        deviation: the task's loss against the truth (the target, when targeted).
+        deviation: the task's loss against the truth (the target, when targeted); under a deformation against the masks
+            where they were, unlike `AttackResult.loss`, which moves them along.
         stabilization: KL( f(S(x'_t)) ‖ p_t ), the paper's stabilization term.
         kl_previous: KL(p_t ‖ p_{t−1}); NaN in row 0.
         kl_final: KL(p_t ‖ p_T), the distance to the fixed spot; 0 in the last row.

@@ -9,8 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import Attack, BatchAttack, Needs, Preparable, needs_of
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.protocols import Attack, Needs, needs_of, to_prepare
 from medrobust.attacks.result import AttackResult
+from medrobust.attacks.towards import Towards
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.models import weights_fingerprint
@@ -29,6 +31,9 @@ class Transfer(BatchAttack):
         attack: the attack, with all its options.
         surrogate: a model of the same task and bounds.
         name: of the surrogate, for records and reports.
+
+    Raises:
+        InputError: the attack goes `Towards` an answer, which is reached on the victim or not: transfer what it wraps.
     """
 
     attack: Attack
@@ -36,6 +41,10 @@ class Transfer(BatchAttack):
     name: str
 
     needs: ClassVar[Needs] = "decisions"  # of the victim; the surrogate may have to give more
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attack, Towards):
+            raise InputError("a surrogate goes inside: Towards(Transfer(attack, surrogate, name), target)")
 
     @property
     def targeted(self) -> bool:
@@ -47,6 +56,11 @@ class Transfer(BatchAttack):
         """Whether the attack does."""
         return isinstance(self.attack, BatchAttack) and self.attack.shares_budgets
 
+    @property
+    def prepares(self) -> bool:
+        """Whether the attack must be prepared."""
+        return to_prepare(self.attack)
+
     def describe(self) -> dict[str, object]:
         """Those of the attack, with the surrogate; the name tells them apart from the attack on the victim itself."""
         inner = self.attack.describe()
@@ -55,7 +69,7 @@ class Transfer(BatchAttack):
 
     def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
         """What must see the whole data set sees it with the surrogate."""
-        if not isinstance(self.attack, Preparable):
+        if not to_prepare(self.attack):
             return self
         return replace(self, attack=self.attack.prepared(self.surrogate, dataset, threat, seed))
 
@@ -135,10 +149,16 @@ def with_surrogates(
         if victim.differentiable or not surrogates or needs_of(attack) != "gradients"
     }
     through: dict[str, Attack] = {
-        f"{label} via {name}": Transfer(attack, surrogate, name)
+        f"{label} via {name}": _through(attack, surrogate, name)
         for name, surrogate in surrogates.items()
         for label, attack in attacks.items()
     }
     for label in direct.keys() & through.keys():
         raise InputError(f"the label {label!r} is that of an attack through a surrogate: rename the attack")
     return direct | through
+
+
+def _through(attack: Attack, surrogate: Victim, name: str) -> Attack:
+    if isinstance(attack, Towards):
+        return replace(attack, attack=_through(attack.attack, surrogate, name))
+    return Transfer(attack, surrogate, name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import SearchAttack
+from medrobust.attacks.attack import SearchAttack, check_seen
 from medrobust.attacks.case import Case, Effort, Found, opened
 from medrobust.attacks.gradients import unit_mean
 from medrobust.attacks.losses_catalogue import make_loss
@@ -87,7 +87,11 @@ class Universal(SearchAttack):
         object.__setattr__(self, "loss", make_loss(self.loss))
 
     def fit(self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int = 0) -> OneChange:
-        """The change for these images `(N, C, *spatial)`, as an attack on any others of their size."""
+        """The change for these images `(N, C, *spatial)`, as an attack on any others of their size.
+
+        Raises:
+            InputError: the victim gives no gradients, or images, truth and threat do not fit.
+        """
         batches = list(self._cut(images, truth, range(len(images))))
         return OneChange(self._fitted(victim, batches, threat, seed), targeted=self.targeted)
 
@@ -112,6 +116,7 @@ class Universal(SearchAttack):
             yield images[rows], truth[rows], list(ids)[rows]
 
     def _fitted(self, victim: Victim, batches: Batches, threat: Threat, seed: int) -> Tensor:
+        check_seen(self, victim)
         if not threat.pixels or isinstance(threat.eps, Tensor) or threat.mask is not None or threat.region is not None:
             raise InputError(
                 "a universal change is one for all images: it needs linf, l2 or l1 without a mask or region"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks import Attack, AttackResult
-from medrobust.attacks.attack import BatchAttack, Preparable
+from medrobust.attacks.attack import BatchAttack
+from medrobust.attacks.protocols import Preparable, to_prepare
 from medrobust.attacks.result import joined_results
 from medrobust.data import Dataset
 from medrobust.errors import InputError, MedrobustError
@@ -46,7 +47,8 @@ class Call:
 
         def attacked(index: Tensor) -> list[AttackResult]:
             piece, count = batch.rows(index), len(batch.ids)
-            threats = [threat.rows(index, count) for threat in self.threats] if len(index) < count else self.threats
+            whole = [threat.over(batch.images.ndim) for threat in self.threats]
+            threats = [threat.rows(index, count) for threat in whole] if len(index) < count else whole
             with model_errors_told(on_images(batch)):
                 if len(threats) == 1:
                     return [self.attack(victim, piece.images, piece.truth, threats[0], seed, piece.ids)]
@@ -73,7 +75,7 @@ def calls_of(
         victim, dataset, seed: for what is to be prepared.
         tell: hears of a budget before the attack is prepared for it.
     """
-    if not isinstance(attack, Preparable):
+    if not to_prepare(attack):
         yield from _shared(attack, threats)
         return
     ready: list[tuple[Attack, Threat, float]] = []

@@ -18,6 +18,8 @@ from medrobust.threat.drawing import drawn
 from medrobust.threat.pixels import Threat
 from medrobust.threat.space import TINY, Bounds, Space, per_image
 
+ROUNDING = 1e-6  # of a change's largest value: what the filter's float32 may leave of one with nothing in the band
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BandNoise(Threat):
@@ -89,6 +91,13 @@ class _BandSpace(LInfBall):
         largest = torch.maximum(delta.flatten(1).abs().amax(1), self.radius.clamp_min(TINY))
         torch.addcmul(self.clean, delta, per_image(self.radius / largest, delta), out=variables)
         super().project_(variables)
+
+    def allowed(self, gradient: Tensor) -> Tensor:
+        """The gradient's part in the band; zero, too, where that is nothing but the filter's rounding."""
+        largest = per_image(gradient.flatten(1).abs().amax(1), gradient)
+        filtered = self._filtered(gradient / largest.clamp_min(TINY))
+        most = per_image(filtered.flatten(1).abs().amax(1), gradient)
+        return torch.where(most < ROUNDING, 0, filtered * largest)
 
     def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
         """The gradient's part in the band, at a largest change of 1."""

@@ -36,6 +36,7 @@ class Deformation(ControlThreat):
     grid: int = 4
 
     unit: ClassVar[str | None] = "pixels"
+    moves_truth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,6 +48,7 @@ class Threat:
     Attributes:
         pixels: whether an attack's variables are the image's own values.
         unit: the unit of eps; None is that of the data.
+        moves_truth: whether true masks move along with the image.
 
     Raises:
         InputError: an argument has no such value.
@@ -62,6 +63,7 @@ class Threat:
 
     pixels: ClassVar[bool] = True
     unit: ClassVar[str | None] = None
+    moves_truth: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._check_options()
@@ -78,16 +80,22 @@ class Threat:
         Raises:
             InputError: there is a region, and the truth has neither masks nor boxes, or not its classes.
         """
-        mask = self.mask
-        if mask is not None:
-            # with all its axes, `rows` can tell one that is per image
-            mask = mask.reshape(*[1] * (images.ndim - mask.ndim), *mask.shape)
+        threat = self.over(images.ndim)
         if self.region is None:
-            return self if mask is self.mask else replace(self, mask=mask)
+            return threat
         free = self.region.mask(truth, images, classes)
-        if mask is not None:
-            free = free & (mask.to(images.device) != 0)
+        if threat.mask is not None:
+            free = free & (threat.mask.to(images.device) != 0)
         return replace(self, mask=free, region=None)
+
+    def over(self, axes: int) -> Threat:
+        """The threat of images of so many axes, batch and channels among them: its mask is given all of them.
+
+        `rows` can then tell a mask that is per image, and not take the channels of volumes for images.
+        """
+        if self.mask is None or self.mask.ndim >= axes:
+            return self
+        return replace(self, mask=self.mask.reshape(*[1] * (axes - self.mask.ndim), *self.mask.shape))
 
     def space(self, clean: Tensor, bounds: Bounds) -> Space:
         """What may be chosen around the clean images.
@@ -120,8 +128,8 @@ class Threat:
 
         Args:
             index: their places, int64 `(n,)`.
-            count: images of the whole batch. A mask of four axes or more is per image when its first is as long: give
-                a mask `(C, D, H, W)` of volumes as `(1, C, D, H, W)`, or call `for_truth` first.
+            count: images of the whole batch. A mask of four axes or more is per image when its first is as long: one
+                `(C, D, H, W)` of volumes must be given all its axes by `over` before.
 
         Raises:
             InputError: eps is not for as many images.
