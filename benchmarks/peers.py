@@ -1,0 +1,190 @@
+"""The time and the memory of each attack against its twin in another library, and that both do the same.
+
+    python benchmarks/peers.py [--only vmi] [--rounds 5] [--threads 2] [--memory] [--cpu-time] [--device cuda]
+
+Time: ResNet-18 of random weights (they do not change the cost of a pass) on 8 × 3 × 128 × 128, the truth its own
+answers, so that every attack has work to do. Steps are timed as in `step_cost.py`, by the difference of a long and a
+short run; attacks that images leave early, and those that search, by the whole call. Every round times both in turn,
+in a changing order, and the ratio is the median over the rounds. Effect: the share of 64 brain slices that the
+embedded classifier answers right and that are turned within eps. `--memory` adds the most memory that a call takes on
+top of what was there, each in a process of its own (on a GPU in this one). `--cpu-time` counts the processor's seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from peer_attacks import Runner, Setting, Twins, twins
+from timm import create_model
+from torch import Tensor, nn
+
+from medrobust.data import stack
+from medrobust.data.embedded import open_embedded
+from medrobust.errors import InputError
+from medrobust.models.embedded import load_embedded_model
+
+SIDES = ("ours", "theirs")
+
+
+class Grey(nn.Module):
+    """A network of grey images that takes three channels, as some of the libraries want."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of `(B, 3, H, W)`."""
+        logits: Tensor = self.model(images.mean(1, keepdim=True))
+        return logits
+
+
+def for_cost(device: str) -> Setting:
+    """ResNet-18 on noise."""
+    torch.manual_seed(0)
+    model = create_model("resnet18", num_classes=10).eval().to(device)
+    images = torch.rand(8, 3, 128, 128, device=device)
+    with torch.no_grad():
+        truth = model(images).argmax(1)
+    return Setting(model, images, truth, 10, {"linf": 4 / 255, "l2": 1.0, "l1": 20.0})
+
+
+def for_effect(device: str) -> Setting:
+    """The embedded classifier of brain slices."""
+    model = Grey(load_embedded_model("level")).eval().to(device)
+    dataset = open_embedded("level", split="test")
+    images, truth, _ = stack([dataset[index] for index in range(len(dataset))])
+    images, truth = images[:, :, 8:112].expand(-1, 3, -1, -1).contiguous().to(device), truth.to(device)
+    with torch.no_grad():
+        right = (model(images).argmax(1) == truth).nonzero().flatten()[:64]
+    return Setting(model, images[right], truth[right], 5, {"linf": 2 / 255, "l2": 0.5, "l1": 10.0})
+
+
+@torch.no_grad()
+def success(setting: Setting, attacked: Tensor, norm: str) -> float:
+    """The share of the images turned within eps."""
+    order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}[norm]
+    size = (attacked - setting.images).flatten(1).norm(order, 1)
+    turned = setting.model(attacked).argmax(1) != setting.truth
+    return float((turned & (size <= setting.eps[norm] * 1.001)).float().mean())
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How seconds are counted."""
+
+    device: str
+    clock: Callable[[], float]
+
+    def seconds(self, runner: Runner, setting: Setting, pair: Twins) -> float:
+        """Of the long run, less the short one where there is one."""
+        taken = []
+        for steps in (pair.long, pair.short)[: 1 + bool(pair.short)]:
+            self._wait()
+            started = self.clock()
+            runner(setting, steps)
+            self._wait()
+            taken.append(self.clock() - started)
+        return taken[0] - sum(taken[1:])
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def times(pair: Twins, setting: Setting, watch: Watch, rounds: int) -> dict[str, list[float]]:
+    """Seconds of both, one figure a round; a first round is not counted."""
+    found: dict[str, list[float]] = {side: [] for side in SIDES}
+    for number in range(rounds + 1):
+        for side in SIDES if number % 2 else reversed(SIDES):
+            taken = watch.seconds(getattr(pair, side), setting, pair)
+            if number:
+                found[side].append(taken)
+    return found
+
+
+def peak(pair: Twins, side: str, setting: Setting) -> float:
+    """MiB that a call takes at most, on top of what was there; on the CPU to be asked once in a process."""
+    runner: Runner = getattr(pair, side)
+    if setting.images.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        runner(setting, pair.long)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    # what is imported and kept at a first call is no memory of the attack
+    runner(replace(setting, images=setting.images[:1, :, :64, :64], truth=setting.truth[:1]), 2)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = _status("VmRSS")
+    runner(setting, pair.long)
+    return (_status("VmHWM") - before) / 2**10
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def peak_elsewhere(place: int, side: str, threads: int) -> float:
+    """The same of the pair at a place, in a process of its own."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--peak", str(place), side]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(answer.stdout.split()[-1])
+
+
+def main() -> None:
+    """Measure, and print the ratios with what they are to reach."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", help="pairs whose name begins so")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter("ignore")
+    cost = for_cost(options.device)
+    if options.peak:
+        print(peak(twins()[int(options.peak[0])], options.peak[1], cost))
+        return
+    effect = for_effect(options.device)
+    watch = Watch(options.device, time.process_time if options.cpu_time else time.perf_counter)
+    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
+    for place, pair in enumerate(twins()):
+        if options.only and not pair.name.startswith(options.only):
+            continue
+        label = f"{pair.name} / {pair.library}"
+        try:
+            effects = [success(effect, getattr(pair, side)(effect, pair.long), pair.norm) for side in SIDES]
+            taken = times(pair, cost, watch, options.rounds)
+        except (InputError, ImportError) as error:
+            print(f"{label:26} left out: {error}")
+            continue
+        ratios = sorted(a / b for a, b in zip(taken["ours"], taken["theirs"], strict=True))
+        middle = statistics.median(ratios)
+        told = [
+            f"time {middle:.3f} (rounds {ratios[0]:.3f} to {ratios[-1]:.3f})",
+            f"goal {pair.goal:.2f} {'reached' if middle <= pair.goal else 'missed'}",
+            f"success {effects[0]:.3f} and {effects[1]:.3f}",
+        ]
+        if options.memory and options.device == "cpu":
+            peaks = [peak_elsewhere(place, side, options.threads) for side in SIDES]
+        elif options.memory:
+            peaks = [peak(pair, side, cost) for side in SIDES]
+        if options.memory:
+            told.append(f"memory {peaks[0]:.0f} and {peaks[1]:.0f} MiB")
+        print(f"{label:26} {'; '.join(told)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
