@@ -195,7 +195,7 @@ def test_the_margin_is_climbed_unless_another_loss_is_given():
         (lambda: NES(directions=0), "directions must be a whole number of at least 1"),
         (lambda: SPSA(at_once=1), "at_once must be a whole number of at least 2"),
         (lambda: NES(width=0.0), "width must be a finite number above 0"),
-        (lambda: make_attack("pgd", {"estimate": "nos"}), "unknown estimate part 'nos': did you mean 'nes'"),
+        (lambda: make_attack("pgd", {"estimate": "nos"}), "unknown estimate 'nos': did you mean 'nes'"),
     ],
 )
 def test_options_that_do_not_do(make, words):

@@ -349,10 +349,10 @@ def test_deepfool_lets_images_go_one_by_one(trained):
 @pytest.mark.parametrize(
     ("attack", "threat", "message"),
     [
-        (DDN(), Threat(eps=1), "DDN looks for the nearest image in l2, the threat is linf"),
-        (CarliniWagner(), Threat(eps=1, norm="l1"), "CarliniWagner looks for the nearest image in l2"),
-        (DeepFool(), Threat(eps=1, norm="l1"), "DeepFool looks for the nearest image in l2 or linf"),
-        (FAB(), Contrast(eps=0.1), "FAB looks for the nearest image in linf or l2 or l1, the threat is contrast"),
+        (DDN(), Threat(eps=1), "DDN is for changes within l2, the threat is linf"),
+        (CarliniWagner(), Threat(eps=1, norm="l1"), "CarliniWagner is for changes within l2"),
+        (DeepFool(), Threat(eps=1, norm="l1"), "DeepFool is for changes within l2 or linf"),
+        (FAB(), Contrast(eps=0.1), "FAB is for changes within linf or l2 or l1, the threat is contrast"),
     ],
 )
 def test_a_threat_that_it_does_not_know_is_refused(attack: NearestAttack, threat, message):

@@ -162,7 +162,7 @@ def test_an_empty_batch(name):
 @pytest.mark.parametrize("other", [Threat(0.1, "l1"), Contrast(0.1)])
 def test_threats_that_it_cannot_search(attack, other):
     victim, images, truth = right("1 channel")
-    with pytest.raises(InputError, match=f"searches in the norms linf and l2, the threat is {other.norm}"):
+    with pytest.raises(InputError, match=f"is for changes within linf or l2, the threat is {other.norm}"):
         ATTACKS[attack](victim, images, truth, other)
 
 
