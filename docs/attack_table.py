@@ -91,6 +91,8 @@ def _passes(name: str, steps: int) -> tuple[int, int]:
 def norms(attack: Attack) -> str:
     """Those that it can keep to."""
     own = getattr(attack, "norms", None)
+    if getattr(attack, "pixels_only", False):
+        return "L∞, L2, L1, band"
     if own is None:
         return (
             "all; Square in L∞, L2, FAB in L1 too"

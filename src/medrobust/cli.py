@@ -364,3 +364,7 @@ def _numbers(option: str, text: str) -> list[float]:
         return [float(item) for item in text.split(",")]
     except ValueError as error:
         raise InputError(f"{option} {text!r}: expected numbers, comma-separated") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -109,3 +109,17 @@ def test_every_public_name_is_there():
         assert getattr(mr, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         _ = mr.Nonsense
+
+
+def test_an_attack_of_single_pixels_is_told_so_by_its_name(trained):
+    victim, images, truth = trained
+    for attack in (mr.NIFGSM(), mr.VNIFGSM(), mr.TIFGSM(), mr.TranslationSMIA()):
+        with pytest.raises(InputError, match=f"{type(attack).__name__} is for changes of single pixels"):
+            attack(victim, images, truth, mr.Contrast(0.1))
+        assert attack(victim, images[:1], truth[:1], mr.BandNoise(0.01)).delta.abs().max() > 0
+
+
+def test_a_model_that_is_not_wrapped_is_told(trained):
+    victim, images, truth = trained
+    with pytest.raises(InputError, match=r"victim must be a Victim, e.g. Victim\(model, Classification\(5\)\)"):
+        mr.PGD()(victim.model, images, truth, mr.Threat(0.1))

@@ -152,6 +152,13 @@ def test_no_allowed_image_is_nearer(seed, norm, eps):
             assert bool((length(found + share * (other - found) - moved, "l2") >= best - 1e-12).all())
 
 
+@pytest.fixture
+def _a_twentieth(monkeypatch):
+    """A share at which two of few values are moved."""
+    monkeypatch.setattr("medrobust.threat.l1.TOP_SHARE", 0.05)
+
+
+@pytest.mark.usefixtures("_a_twentieth")
 def test_l1_steps_by_hand():
     """Of 40 values 5 % are two: a half each, on the largest two of the gradient."""
     gradient = torch.linspace(0.1, 1, 40, dtype=torch.float64).reshape(1, 1, 5, 8)
@@ -164,6 +171,7 @@ def test_l1_steps_by_hand():
     assert not space.steepest(torch.zeros_like(gradient)).any()
 
 
+@pytest.mark.usefixtures("_a_twentieth")
 def test_l1_steps_spend_nothing_on_a_value_at_its_bound():
     gradient = torch.linspace(0.1, 1, 40).reshape(1, 1, 5, 8)
     space = Threat(1, "l1").space(torch.full_like(gradient, 0.5), BOUNDS)
@@ -173,6 +181,7 @@ def test_l1_steps_spend_nothing_on_a_value_at_its_bound():
     assert step.nonzero().flatten().tolist() == [37, 38]
 
 
+@pytest.mark.usefixtures("_a_twentieth")
 def test_l1_steps_take_their_share_of_the_values_that_may_change():
     gradient = torch.linspace(0.1, 1, 80).reshape(2, 1, 5, 8)
     mask = torch.ones(2, 1, 5, 8)

@@ -35,10 +35,13 @@ def test_changes_stay_in_band_and_budget(shape, band):
     moved = clean + noise
     space.project_(moved)
     start = space.random_start(sample_generators(0, [0, 1], "s"))
-    step = space.steepest(gradient)
-    for delta in (moved - clean, start - clean, step):
+    for delta in (moved - clean, start - clean):
         assert outside(delta, *band) < 1e-12
-    assert (moved - clean).abs().flatten(1).amax(1).tolist() == pytest.approx([0.05, 0.05])
+    assert space.steepest(gradient).abs().unique().tolist() == [1]
+    largest = (moved - clean).abs().flatten(1).amax(1)
+    assert bool(((largest > 0.04) & (largest <= 0.05 + 1e-12)).all())
+    # one peak does not use up the budget of all
+    assert float((moved - clean).square().mean().sqrt()) > 0.4 * 0.05
     assert 0 < float((start - clean).abs().max()) <= 0.05 + 1e-12
     again = moved.clone()
     space.project_(again)

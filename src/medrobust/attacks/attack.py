@@ -115,6 +115,7 @@ class BatchAttack(ABC):
         Warns:
             MedrobustWarning: memory ran out, and the batch was halved. The result is the same.
         """
+        check_victim(victim)
         several = isinstance(threat, list | tuple)
         threats = cast("Sequence[Threat]", threat if several else [threat])
         for one in threats:
@@ -146,7 +147,7 @@ class BatchAttack(ABC):
         """The results; where the whole batch does not fit into memory, of smaller and smaller parts of it."""
         count = len(images) if isinstance(images, Tensor) else 0
         known = list(range(count)) if ids is None else list(ids)
-        if count < 2 or len(known) != count or len(truth) != count:
+        if count < 2 or not isinstance(truth, Tensor) or len(known) != count or len(truth) != count:
             return self._at_once(victim, images, truth, threats, seed, ids)
         parts: list[list[AttackResult]] = []
         places: list[Tensor] = []
@@ -187,6 +188,8 @@ class SearchAttack(BatchAttack):
     needs: ClassVar[Needs] = "gradients"
     norms: ClassVar[tuple[str, ...] | None] = None
     """Of the threats that it can attack within; None: of all."""
+    pixels_only: ClassVar[bool] = False
+    """Whether one of its parts is for changes of single pixels: then it is for no imaging family but band noise."""
     targeted: bool
 
     def sees(self) -> Needs:
@@ -242,11 +245,20 @@ def check_seen(attack: SearchAttack, victim: Victim) -> None:
         )
 
 
+def check_victim(victim: object) -> None:
+    """Raise `InputError` for a model that is not wrapped."""
+    if not isinstance(victim, Victim):
+        kind = type(victim).__name__
+        raise InputError(f"victim must be a Victim, e.g. Victim(model, Classification(5)), got {kind}")
+
+
 def check_norm(attack: SearchAttack, threat: Threat) -> None:
     """Raise `InputError` when the attack cannot keep to such a threat."""
     if attack.norms is not None and threat.norm not in attack.norms:
         allowed = " or ".join(attack.norms)
         raise InputError(f"{type(attack).__name__} is for changes within {allowed}, the threat is {threat.norm}")
+    if attack.pixels_only and not threat.pixels:
+        raise InputError(f"{type(attack).__name__} is for changes of single pixels, the threat is {threat.norm}")
 
 
 def _axes(images: Tensor | Sequence[Tensor]) -> int:

@@ -39,6 +39,7 @@ class DiverseSMIA(SMIA):
 class TranslationSMIA(SMIA):
     """SMIA along a smoothed gradient (TI, arXiv 1904.02884); options as `TranslationInvariance`."""
 
+    pixels_only = True
     translation_kernel: int = 15
     translation_sigma: float | None = None
 

@@ -112,7 +112,8 @@ def _shared(attack: Attack, threats: Sequence[Threat]) -> list[Call]:
 def check_untargeted(label: str, attack: Attack) -> None:
     """Raise `InputError` for a targeted attack: a data set holds the truth, and no target."""
     if attack.targeted:
-        raise InputError(f"attack {label!r} is targeted: a data set knows no target; call the attack itself")
+        example = "{attack: asma, target: empty}"
+        raise InputError(f"attack {label!r} is targeted, and a data set knows no target: give it one, e.g. {example}")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from medrobust.threat.pixels import Threat
 from medrobust.threat.space import TINY, Bounds, Space, per_image
 
 ROUNDING = 1e-6  # of a change's largest value: what the filter's float32 may leave of one with nothing in the band
+ROUNDS = 5  # of filtering and cutting: enough to fill most of the box
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,15 +80,22 @@ class _BandSpace(LInfBall):
 
     def random_start(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Filtered Gaussian noise, its largest change uniform in [0, radius]."""
-        noise = self.steepest(drawn(torch.randn, self.clean, generators))
+        noise = self._filtered(drawn(torch.randn, self.clean, generators))
+        noise = noise / per_image(noise.flatten(1).abs().amax(1).clamp_min(TINY), noise)
         largest = self.radius * drawn(torch.rand, self.radius, generators)
         start = self.clean + noise * per_image(largest, noise)
         self.project_(start)
         return start
 
     def project_(self, variables: Tensor) -> None:
-        """Filter the change, scale it, clamp."""
+        """Filter the change and cut it to the radius by turns, scale what is left of it beyond, clamp.
+
+        Scaling alone would let one peak use up the budget of all other pixels.
+        """
         delta = self._filtered(variables - self.clean)
+        radius = per_image(self.radius, delta)
+        for _ in range(ROUNDS):
+            delta = self._filtered(torch.minimum(torch.maximum(delta, -radius), radius))
         largest = torch.maximum(delta.flatten(1).abs().amax(1), self.radius.clamp_min(TINY))
         torch.addcmul(self.clean, delta, per_image(self.radius / largest, delta), out=variables)
         super().project_(variables)
@@ -100,11 +108,8 @@ class _BandSpace(LInfBall):
         return torch.where(most < ROUNDING, 0, filtered * largest)
 
     def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
-        """The gradient's part in the band, at a largest change of 1."""
-        # scaled first: the filter would lose a tiny gradient in its own rounding
-        scaled = gradient / per_image(gradient.flatten(1).abs().amax(1).clamp_min(TINY), gradient)
-        filtered = self._filtered(scaled)
-        return filtered / per_image(filtered.flatten(1).abs().amax(1).clamp_min(TINY), filtered)
+        """The sign of the gradient's part in the band; the projection filters it."""
+        return self.allowed(gradient).sign()
 
     def _filtered(self, change: Tensor) -> Tensor:
         axes = tuple(range(2, change.ndim))

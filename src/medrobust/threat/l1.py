@@ -18,7 +18,7 @@ from medrobust.threat.quantisation import towards
 from medrobust.threat.space import TINY, per_image
 
 # the share of the values that one step moves: the one largest alone, the true steepest, would take as many steps
-TOP_SHARE = 0.05
+TOP_SHARE = 0.01
 # a value this near to a bound, in widths of the bounds, cannot go further
 _AT_BOUND = 1e-6
 
