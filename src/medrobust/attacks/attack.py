@@ -263,6 +263,6 @@ def check_norm(attack: SearchAttack, threat: Threat) -> None:
 
 def _axes(images: Tensor | Sequence[Tensor]) -> int:
     """Of a batch of such images; 0 where there are none, which is told later."""
-    if isinstance(images, Tensor):
-        return images.ndim
-    return images[0].ndim + 1 if images else 0
+    if isinstance(images, list | tuple):
+        return images[0].ndim + 1 if images else 0
+    return images.ndim if isinstance(images, Tensor) else 0
