@@ -98,10 +98,8 @@ def torchattacks(name: str, count: str = "steps", *, sized: bool = True, **optio
             given["n_classes"] = setting.classes
         if name not in ("CW", "DeepFool"):
             given["max_epsilon" if name == "PIFGSM" else "eps"] = eps
-        found: Tensor = getattr(import_module("torchattacks"), name)(setting.model, **given)(
-            setting.images, setting.truth
-        )
-        return found
+        attack = getattr(import_module("torchattacks"), name)(setting.model, **given)
+        return _asked(setting, attack(setting.images, setting.truth))
 
     return run
 
@@ -137,7 +135,7 @@ def art(name: str, **options: object) -> Runner:
             device_type=kind,
         )
         attack = getattr(evasion, name)(classifier, max_iter=steps, verbose=False, **_scaled(setting, options))
-        return torch.from_numpy(attack.generate(images, y=truth)).to(setting.images)
+        return _asked(setting, torch.from_numpy(attack.generate(images, y=truth)).to(setting.images))
 
     return run
 
@@ -150,10 +148,16 @@ def adv_lib(name: str, count: str, **options: object) -> Runner:
         sys.modules.setdefault("visdom", types.ModuleType("visdom"))
         attack = getattr(import_module("adv_lib.attacks"), name)
         given = {count: steps, **_scaled(setting, options)}
-        found: Tensor = attack(setting.model, setting.images, setting.truth, **given)
-        return found
+        return _asked(setting, attack(setting.model, setting.images, setting.truth, **given))
 
     return run
+
+
+@torch.no_grad()
+def _asked(setting: Setting, attacked: Tensor) -> Tensor:
+    """The images, after a look at what the model answers: ours and foolbox's attacks tell it, the others do not."""
+    setting.model(attacked)
+    return attacked
 
 
 def _scaled(setting: Setting, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@
 Time: ResNet-18 of random weights (they do not change the cost of a pass) on 8 × 3 × 128 × 128, the truth its own
 answers, so that every attack has work to do. Steps are timed as in `step_cost.py`, by the difference of a long and a
 short run; attacks that images leave early, and those that search, by the whole call. Every round times both in turn,
-in a changing order, and the ratio is the median over the rounds. Effect: the share of 64 brain slices that the
+in a changing order, and the ratio is the median over the rounds. A call ends with the model's answers on the attacked
+images, whoever asks for them: a result without them is none. Effect: the share of 64 brain slices that the
 embedded classifier answers right and that are turned within eps. `--memory` adds the most memory that a call takes on
 top of what was there, each in a process of its own (on a GPU in this one). `--cpu-time` counts the processor's seconds.
 """
