@@ -109,6 +109,11 @@ def test_what_is_no_ensemble_is_told(members, message):
         mr.Ensemble(members=members)
 
 
+def test_members_may_be_a_mapping_or_bare_attacks():
+    labels = [[one.label for one in mr.Ensemble(members=given).members] for given in (dict(MEMBERS), [mr.PGD()])]
+    assert labels == [["bim", "pgd", "smia"], ["PGD"]]
+
+
 def test_it_tells_its_members():
     described = mr.Ensemble(members=MEMBERS).describe()
     assert described["attack"] == "Ensemble"

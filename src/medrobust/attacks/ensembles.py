@@ -44,7 +44,7 @@ class Ensemble(BatchAttack):
     higher loss is worse. Several budgets are taken from the smallest on: what was found there holds in the larger ball.
 
     Args:
-        members: label → attack, or a sequence of attacks; the cheapest first.
+        members: label → attack, or a sequence of such pairs or of attacks; the cheapest first.
 
     Raises:
         InputError: there is no attack, or one is targeted.
@@ -54,7 +54,9 @@ class Ensemble(BatchAttack):
     targeted: bool = False
 
     def __post_init__(self) -> None:
-        made = [Member(*one) if isinstance(one, tuple) else Member(type(one).__name__, one) for one in self.members]
+        given: Any = self.members
+        given = given.items() if isinstance(given, Mapping) else given
+        made = [Member(*one) if isinstance(one, tuple) else Member(type(one).__name__, one) for one in given]
         if not made and type(self) is Ensemble:
             raise InputError("an ensemble needs attacks: members=[('pgd', PGD()), …]")
         if self.targeted or any(_has_a_goal(one.attack) for one in made):
