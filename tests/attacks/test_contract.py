@@ -167,7 +167,9 @@ def test_what_is_handed_in(name, case):
         fooled = victim.task.fooled(outputs, truth)
         assert torch.equal(result.success, ~fooled if attack.targeted else fooled)
         # who looks for the nearest border need not raise the loss, the mean over several labels, on the way
-        if bool(attacked.any()) and not isinstance(attack, NearestAttack):
+        # and the largest hundredth of a smoothed gradient is the middle of a tiny image, whatever the loss
+        smoothed = threat.norm == "l1" and name in ("ti", "smia-ti", "pgd all parts")
+        if bool(attacked.any()) and not isinstance(attack, NearestAttack) and not smoothed:
             change = float((result.loss - clean_loss)[attacked].mean())
             assert change < 0 if attack.targeted else change > 0
         if loop(name):

@@ -31,7 +31,7 @@ class _HalfContrast(nn.Module):
 def sparse_steps(model: nn.Module, images: Tensor, truth: Tensor, start: Tensor, eps: float, step: float) -> Tensor:
     """foolbox's, of the largest twentieth of the gradient."""
     attack = from_foolbox.foolbox.attacks.SparseL1DescentAttack(
-        quantile=0.95, abs_stepsize=step, steps=10, random_start=True
+        quantile=0.99, abs_stepsize=step, steps=10, random_start=True
     )
     attack.get_random_start = lambda images, eps: eagerpy.astensor(start)
     network = from_foolbox.foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
