@@ -33,7 +33,16 @@ class MissingExtraError(MedrobustError, ImportError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a catalogue, with the nearest one that is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-    return InputError(f"unknown {kind} {name!r}: {hint}")
+    names, written = sorted(known), name.lower()
+
+    def common(other: str) -> int:
+        """Letters in common."""
+        return sum(block.size for block in difflib.SequenceMatcher(None, written, other).get_matching_blocks())
+
+    near = difflib.get_close_matches(written, names, n=5, cutoff=0.5)
+    if not near:
+        return InputError(f"unknown {kind} {name!r}: known: {', '.join(names)}")
+    # difflib prefers the shorter name: of those that have as much in common "stepz" is "steps", not "step"
+    likely = [other for other in near if common(other) == common(near[0])]
+    meant = min(likely, key=lambda other: abs(len(other) - len(written)))
+    return InputError(f"unknown {kind} {name!r}: did you mean {meant!r}?")
