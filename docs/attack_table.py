@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import medrobust as mr
-from medrobust.attacks import ATTACKS, Attack, Ensemble
-from medrobust.attacks.protocols import needs_of
+from medrobust.attacks import ATTACKS
+from medrobust.attacks.about import About, about
 
 PAGE = Path(__file__).parent / "attacks.md"
 BEGIN, END = "<!-- table: python docs/attack_table.py -->", "<!-- end of table -->"
@@ -81,25 +81,19 @@ def _passes(name: str, steps: int) -> tuple[int, int]:
     attack: Any = mr.make_attack(name, {"steps": steps})
     if attack.targeted:
         truth = (truth + 1) % 4
-    norm = "linf" if getattr(attack, "norms", None) is None or "linf" in attack.norms else attack.norms[0]
+    allowed = about(name).norms or ("linf",)
+    norm = "linf" if "linf" in allowed else allowed[0]
     model.forwards = model.backwards = 0
     # so small a budget that nobody leaves before the end
     attack(victim, images, truth, mr.Threat(1e-6, norm=norm))
     return model.forwards, model.backwards
 
 
-def norms(attack: Attack) -> str:
+def norms(told: About) -> str:
     """Those that it can keep to."""
-    own = getattr(attack, "norms", None)
-    if getattr(attack, "pixels_only", False):
-        return "L∞, L2, L1, band"
-    if own is None:
-        return (
-            "all; Square in L∞, L2, FAB in L1 too"
-            if isinstance(attack, Ensemble) and attack.needs == "scores"
-            else "all"
-        )
-    return ", ".join(SHOWN[norm] for norm in own)
+    if told.name in ("standard", "medrobust"):
+        return "all; Square in L∞, L2, FAB in L1 too"
+    return ", ".join(SHOWN.get(norm, norm) for norm in told.norms) or "all"
 
 
 def table() -> str:
@@ -108,19 +102,17 @@ def table() -> str:
         "| name | what it does | needs | tasks | norms | a step costs | reference |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, entry in ATTACKS.items():
-        attack = mr.make_attack(name)
-        link = entry.reference.replace("arXiv:", "https://arxiv.org/abs/")
+    for name in ATTACKS:
+        told = about(name)
+        link = told.reference.replace("arXiv:", "https://arxiv.org/abs/")
         cells = (
             f"`{name}`",
-            entry.summary,
-            "gradients and scores"
-            if isinstance(attack, Ensemble) and needs_of(attack) == "scores"
-            else needs_of(attack),
-            ", ".join(entry.tasks) or "all",
-            norms(attack),
+            told.summary,
+            told.needs.replace(", ", " and "),
+            ", ".join(told.tasks) or "all",
+            norms(told),
             cost(name),
-            f"[{entry.reference.removeprefix('arXiv:')}]({link})",
+            f"[{told.reference.removeprefix('arXiv:')}]({link})",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -172,7 +172,7 @@ class TestParts:
             ({"step": "adm"}, r"attack pgd: unknown step 'adm': did you mean 'adam'\?"),
             ({"step": {"adam": {"beta3": 1}}}, "unknown option of step adam 'beta3'"),
             ({"early_stop": "no"}, "attacks.mine: attack pgd: early_stop must be true or false, got 'no'"),
-            ({"step_size": "wide"}, "attacks.mine: step_size 'wide' is not a budget"),
+            ({"step_size": "wide"}, "attacks.mine: attack pgd: step_size 'wide' is not a budget"),
         ],
     )
     def test_typos_at_every_level_name_attack_and_option(self, options, words):

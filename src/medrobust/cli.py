@@ -13,8 +13,30 @@ import typer
 
 from medrobust._version import __version__
 from medrobust.cli_data import app as data_app
+from medrobust.cli_lists import attacks, doctor, formats, models
+from medrobust.cli_options import (
+    BatchSize,
+    ConfigFile,
+    Data,
+    DataFormat,
+    Device,
+    Limit,
+    MaxPixels,
+    Mean,
+    Model,
+    Name,
+    Norm,
+    Resize,
+    Seed,
+    Settings,
+    SkipBad,
+    Split,
+    Std,
+    Weights,
+    overrides,
+)
+from medrobust.cli_reproduce import reproduce
 from medrobust.console import console as _console
-from medrobust.console import plain_table as _list
 from medrobust.console import say as _say
 from medrobust.errors import InputError, MedrobustError, MedrobustWarning
 
@@ -26,30 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-
-ConfigFile = Annotated[Path | None, typer.Argument(help="A run.yaml; `medrobust init` writes one.", show_default=False)]
-Data = Annotated[str | None, typer.Option(help="Path of the images, or `embedded`; see `medrobust formats`.")]
-DataFormat = Annotated[str | None, typer.Option("--format", help="Format of the data; recognised when left out.")]
-Split = Annotated[str | None, typer.Option(help="Part of the data: test, val, train.")]
-Resize = Annotated[int | None, typer.Option(help="Side in pixels to bring every image to.")]
-MaxPixels = Annotated[int | None, typer.Option(help="Refuse images with more pixels (voxels) than this.")]
-Limit = Annotated[int | None, typer.Option(help="At most so many images, spread over the set.")]
-Model = Annotated[str | None, typer.Option(help="Where the model is from; see `medrobust models`.")]
-Weights = Annotated[Path | None, typer.Option(help="A .safetensors file or a .pt/.pth state dict.")]
-Mean = Annotated[
-    str | None, typer.Option(help="Per channel, e.g. 0.485,0.456,0.406: the model sees (image - mean)/std.")
-]
-Std = Annotated[str | None, typer.Option(help="Per channel, as --mean.")]
-Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, contrast, bias, deformation or band: what may change.")]
-Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Any field of a run.yaml, e.g. data.bounds=[-1300,3500]; may be repeated."),
-]
-Name = Annotated[str | None, typer.Option(help="Of this run in tables and reports.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -112,7 +110,7 @@ def evaluate(
     from medrobust.evaluation import check_output_folder
     from medrobust.jobs import run_config
 
-    run = read_config(config, _overrides(ctx))
+    run = read_config(config, overrides(ctx))
     folder = run.out or Path("runs") / f"{run.label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_output_folder(folder)  # before hours of work, not after
     done = run_config(run, progress=sys.stderr.isatty())
@@ -150,7 +148,7 @@ def attack(
     from medrobust.config import read_config
     from medrobust.jobs import export_config
 
-    run = read_config(config, _overrides(ctx) | {"out": None})
+    run = read_config(config, overrides(ctx) | {"out": None})
     written = export_config(run, attack_name, out, deidentify=deidentify, progress=sys.stderr.isatty())
     for folder, rows, skipped in written:
         for bad in skipped:
@@ -172,51 +170,6 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.", show_def
 
 
 @app.command()
-def reproduce(
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the table; complete runs in it are used again.")],
-    aptos: Annotated[Path | None, typer.Option(help="APTOS 2019: grade diabetic retinopathy (ResNet-50).")] = None,
-    covid_ct: Annotated[Path | None, typer.Option(help="COVID-19 CT, 20 cases: segment the lungs (U-Net).")] = None,
-    ead: Annotated[Path | None, typer.Option(help="EAD 2019 or 2020: detect artefacts (Faster R-CNN).")] = None,
-    small: Annotated[bool, typer.Option("--small", help="The same on the brain MRI that comes along.")] = False,
-    survive: Annotated[
-        bool, typer.Option("--survive", help="Also after rounding, JPEG, smoothing, resampling, on another model.")
-    ] = False,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(help="grading=FILE, lung=FILE or artefacts=FILE, instead of training; may be repeated."),
-    ] = None,
-    eps: Annotated[
-        str | None, typer.Option(help="Budgets, comma-separated; 2/255,4/255,8/255 (--small: without the middle one).")
-    ] = None,
-    runs: Annotated[int, typer.Option(help="How many; each trains its own models.")] = 3,
-    epochs: Annotated[int, typer.Option(help="Of training.")] = 10,
-    size: Annotated[int, typer.Option(help="Side in pixels of all images.")] = 224,
-    limit: Annotated[int | None, typer.Option(help="At most so many test images of each set; with --small 24.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images trained on, and attacked, together.")] = 16,
-) -> None:
-    """Repeat the experiment of SMIA's paper: three tasks, six attacks, and the variance of their effect."""
-    from medrobust.reproduce.command import reproduce_command
-
-    outcome = reproduce_command(
-        out,
-        {"aptos": aptos, "covid_ct": covid_ct, "ead": ead},
-        small=small,
-        survive=survive,
-        weights=weights or [],
-        eps=(eps or ("2/255,8/255" if small else "2/255,4/255,8/255")).split(","),
-        runs=runs,
-        epochs=epochs,
-        size=size,
-        limit=limit,
-        batch_size=batch_size,
-        progress=sys.stderr.isatty(),
-        say=_say,
-    )
-    _console().print(outcome)
-    _say(f"table: {out / 'summary.md'}, figure: {out / 'figure.png'}")
-
-
-@app.command()
 def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("run.yaml")) -> None:
     """Write a commented run.yaml to start from."""
     template = files("medrobust").joinpath("run_template.yaml").read_text(encoding="utf-8")
@@ -230,53 +183,8 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-@app.command("attacks")
-def list_attacks() -> None:
-    """List the attacks, with their options and where they are from."""
-    from medrobust.attacks import ATTACKS, option_names
-
-    table = _list("attack", "for", "what it does", "reference", "options")
-    for key, entry in ATTACKS.items():
-        table.add_row(
-            key, ", ".join(entry.tasks) or "all", entry.summary, entry.reference, ", ".join(option_names(key))
-        )
-    _console().print(table)
-
-
-@app.command("formats")
-def list_formats() -> None:
-    """List the data formats that are read."""
-    from medrobust.data import FORMATS
-
-    table = _list("format", "what it is")
-    for key, entry in FORMATS.items():
-        table.add_row(key, entry.description)
-    _console().print(table)
-
-
-@app.command("models")
-def list_models() -> None:
-    """List where a model can come from."""
-    from medrobust.models import MODELS
-
-    table = _list("--model", "what it is")
-    for key, description in MODELS.items():
-        table.add_row(key, description)
-    _console().print(table)
-
-
-@app.command()
-def doctor() -> None:
-    """Show versions, device and extras, and check in seconds that attacks do here what they promise."""
-    from medrobust.selfcheck import findings
-
-    table, well = _list("", "", ""), True
-    for finding in findings():
-        table.add_row("ok" if finding.well else "FAILED", finding.name, finding.seen)
-        well &= finding.well
-    _console().print(table)
-    if not well:
-        raise typer.Exit(1)
+for command in (reproduce, attacks, formats, models, doctor):
+    app.command()(command)
 
 
 def main() -> None:
@@ -301,69 +209,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object, *
     """A warning of ours as one line; those of libraries are for developers."""
     if issubclass(category, MedrobustWarning):
         _say(f"warning: {message}")
-
-
-# option → field of the configuration; `evaluate` and `attack` have them in common
-FIELDS = {
-    "data": "data.path",
-    "data_format": "data.format",
-    "split": "data.split",
-    "resize": "data.resize",
-    "limit": "data.limit",
-    "max_pixels": "data.max_pixels",
-    "model": "model.source",
-    "weights": "model.weights",
-    "mean": "model.mean",
-    "std": "model.std",
-    "attacks": "attacks",
-    "eps": "threat.eps",
-    "norm": "threat.norm",
-    "out": "out",
-    "seed": "seed",
-    "batch_size": "batch_size",
-    "device": "device",
-    "skip_bad": "skip_bad",
-    "survive": "survive",
-    "name": "name",
-}
-
-
-def _overrides(ctx: typer.Context) -> dict[str, object]:
-    """The options that were given, as fields of the configuration; --set last."""
-    from medrobust.config import read_settings
-
-    given = {
-        option: value
-        for option, value in ctx.params.items()
-        if option in FIELDS and value is not None and value is not False
-    }
-    for option in ("mean", "std"):
-        if option in given:
-            given[option] = _numbers(f"--{option}", given[option])
-    if "eps" in given:
-        given["eps"] = [eps.strip() for eps in given["eps"].split(",")]
-    fields = {FIELDS[option]: value for option, value in given.items()}
-    if ctx.params.get("surrogate") or ctx.params.get("surrogate_weights"):
-        fields["surrogates"] = _surrogates(ctx.params.get("surrogate"), ctx.params.get("surrogate_weights"))
-    return fields | read_settings(ctx.params.get("settings") or ())
-
-
-def _surrogates(sources: list[str] | None, weights: list[Path] | None) -> list[dict[str, object]]:
-    sources, weights = list(sources or ()), list(weights or ())
-    if not weights:
-        return [{"source": source} for source in sources]
-    if len(sources) != len(weights):
-        raise InputError(
-            f"{len(weights)} --surrogate-weights for {len(sources)} --surrogate: give one for each, in their order"
-        )
-    return [{"source": source, "weights": path} for source, path in zip(sources, weights, strict=True)]
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(item) for item in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"{option} {text!r}: expected numbers, comma-separated") from error
 
 
 if __name__ == "__main__":

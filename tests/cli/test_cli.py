@@ -53,21 +53,6 @@ def nan(outputs, channels):
 
 
 @pytest.fixture
-def medrobust(capsys, monkeypatch, tmp_path):
-    """Runs a command in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["medrobust", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return command
-
-
-@pytest.fixture
 def folder(tmp_path) -> Path:
     """A small MedMNIST file, a user's model and its weights."""
     rng = np.random.default_rng(0)
@@ -104,6 +89,7 @@ def test_the_main_job_on_ones_own_data(medrobust, folder):
 def test_everything_in_a_file_and_the_line_over_it(medrobust, folder):
     Path("run.yaml").write_text(
         "data: {path: toymnist.npz, limit: 4}\nmodel: python:mymodel:make\nattacks:\n  mine: {attack: pgd, steps: 2}\n"
+        "  worst: {attack: ensemble, members: {fgsm: , more: {attack: bim, steps: 3, step_size: 1/255}}}\n"
         "threat: {norm: l2, eps: 0.5}\nseed: 3\nout: runs/file\n"
     )
     assert medrobust("evaluate", "run.yaml")[0] == 0
@@ -111,8 +97,11 @@ def test_everything_in_a_file_and_the_line_over_it(medrobust, folder):
     (part,) = run.info.parts.values()
     assert run.info.seed == 3
     assert part.attacks["mine"]["steps"] == 2
+    assert part.attacks["worst"]["members"]["more"]["steps"] == 3
+    assert set(run.records.filter(attack="worst")["found_by"]) <= {"fgsm", "more", "clean"}
+    assert "worst (of 2 attacks) is an ensemble" in Path("runs/file/report.html").read_text()
     assert run.records["norm"].unique().to_list() == ["l2"]
-    assert run.records.height == 4
+    assert run.records.height == 4 * 2
     assert medrobust("evaluate", "run.yaml", "--eps", "0.25", "--out", "runs/line", "--seed", 4)[0] == 0
     run = mr.load_run("runs/line")
     assert (run.info.seed, run.records["eps"].unique().to_list()) == (4, [0.25])
@@ -304,6 +293,7 @@ def test_attack_with_a_resize_keeps_to_the_clean_files(medrobust, folder, tmp_pa
         assert np.abs(change).max() == 4
 
 
+@pytest.mark.filterwarnings("always::medrobust.errors.MedrobustWarning")
 def test_what_is_hardly_meant_is_told_with_the_figures(medrobust, folder):
     """An answer that never changes looks robust: terminal and report say so."""
     code, out, _ = medrobust(
@@ -444,40 +434,9 @@ def test_every_commented_line_of_the_template_is_a_field(medrobust, tmp_path):
     attacks = full.build_attacks()
     assert attacks["smia-strong"].restarts == 3
     assert [type(part).__name__ for part in attacks["mine"].inputs] == ["Diversity", "Scales"]
+    assert [label for label, _ in attacks["worst"].members] == ["strong", "standard"]
     assert full.model.defence == [{"jpeg": {"quality": 75}}]
     assert [one.source for one in full.surrogates] == ["timm:resnet18"]
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (
-            "attacks",
-            [
-                "fgsm",
-                "bim",
-                "pgd",
-                "mi",
-                "smia",
-                "segpgd",
-                "cospgd",
-                "dag",
-                "asma",
-                "arXiv:2103.05232",
-                "through_target",
-            ],
-        ),
-        ("formats", ["medmnist", "csv_table", "image_folder", "image_masks"]),
-        ("models", ["timm", "torchvision", "smp", "python"]),
-        ("doctor", ["torch", "device", "SMIA with a2=0 equals BIM", "bit for bit"]),
-        ("--version", [mr.__version__]),
-    ],
-)
-def test_what_there_is(medrobust, command, words):
-    code, out, _ = medrobust(command)
-    assert code == 0
-    for word in words:
-        assert word in out
 
 
 def test_the_installed_program():

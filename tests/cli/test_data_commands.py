@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,25 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrobust import cli
 from medrobust.data import FORMATS
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def medrobust(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs a command in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["medrobust", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture

@@ -58,9 +58,11 @@ class Ensemble(BatchAttack):
         given = given.items() if isinstance(given, Mapping) else given
         made = [Member(*one) if isinstance(one, tuple) else Member(type(one).__name__, one) for one in given]
         if not made and type(self) is Ensemble:
-            raise InputError("an ensemble needs attacks: members=[('pgd', PGD()), …]")
-        if self.targeted or any(_has_a_goal(one.attack) for one in made):
-            raise InputError("an ensemble looks for any wrong answer: none of its attacks can be targeted")
+            raise InputError("an ensemble needs attacks: members=[('pgd', PGD()), …], in a file members: {pgd: {}, …}")
+        goals = [one.label for one in made if _has_a_goal(one.attack)]
+        if self.targeted or goals:
+            which = f", {goals[0]!r} is" if goals else ""
+            raise InputError(f"an ensemble looks for any wrong answer: none of its attacks can be targeted{which}")
         object.__setattr__(self, "members", tuple(made))
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from medrobust.attacks import ATTACKS, Attack, make_attack
-from medrobust.budget import Budget
+from medrobust.attacks import Attack, make_attack
+from medrobust.attacks.catalogue import ENSEMBLE, entry_of
+from medrobust.attacks.written import attack_at, members_at, named
 from medrobust.config.data import DataConfig
 from medrobust.config.model import ModelConfig, SurrogateConfig
 from medrobust.config.section import Section
@@ -78,27 +80,27 @@ class RunConfig(Section):
         return {label: self.build_attack(label) for label in self.attacks}
 
     def check_attacks(self, info: DatasetInfo) -> None:
-        """Raise `InputError` when an attack is not for the task of these data."""
+        """Raise `InputError` when an attack, or one of an ensemble, is not for the task of these data."""
         for label, options in self.attacks.items():
-            entry = ATTACKS.get(str((options or {}).get("attack", label)))
-            if entry is not None and entry.tasks and info.task not in entry.tasks:
-                raise InputError(
-                    f"attack {label!r} is for {' or '.join(entry.tasks)}; {info.name!r} is for {info.task}"
-                )
+            _check_task(f"attacks.{label}", label, options, info)
 
     def build_attack(self, label: str) -> Attack:
         """The attack of that label; one that the configuration does not list is the catalogue's, with its defaults.
 
         Raises:
-            InputError: no such attack, or no such option of it.
+            InputError: no such attack, or no such option of it; the message names the place.
         """
-        options = dict(self.attacks.get(label, {}))
-        name = str(options.pop("attack", label))
-        try:
-            if isinstance(options.get("step_size"), str):
-                options["step_size"] = Budget.parse(options["step_size"], "step_size").eps
-            return make_attack(name, options)
-        except InputError as error:
-            if name == label and "step_size" not in str(error):
-                raise
-            raise InputError(f"attacks.{label}: {error}") from error
+        if label not in self.attacks:
+            return make_attack(label)
+        return attack_at(f"attacks.{label}", label, self.attacks[label])
+
+
+def _check_task(place: str, label: str, options: Mapping[str, Any], info: DatasetInfo) -> None:
+    name = named(label, options)
+    if name == ENSEMBLE:
+        for member, written in members_at(f"{place}.members", options.get("members")).items():
+            if isinstance(written, Mapping):
+                _check_task(f"{place}.members.{member}", member, written, info)
+    tasks = entry_of(name).tasks
+    if tasks and info.task not in tasks:
+        raise InputError(f"{place}: attack {name!r} is for {' or '.join(tasks)}; {info.name!r} is for {info.task}")
