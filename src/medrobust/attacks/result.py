@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from medrobust.attacks.per_image import joined
 from medrobust.attacks.trajectory import Trajectory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttackResult:
     """What an attack made of a batch, on the images' device and in their dtype.
 
@@ -45,6 +46,25 @@ class AttackResult:
     smallest: Tensor | None = None
     found_by: list[str] | None = None
     truth: Tensor | None = None
+
+    def __repr__(self) -> str:
+        """In one line: how many images of which size, how many are fooled, their loss."""
+        return in_a_line(self, self.adversarial)
+
+
+def in_a_line(result: Any, images: Sequence[Tensor] | Tensor) -> str:
+    """What came of images `(C, *spatial)`, of which `result` has success and loss `(B,)`."""
+    sizes = sorted({tuple(image.shape) for image in images}, key=lambda size: (math.prod(size), size))
+    told = [f"{len(images)} image{'s' * (len(images) != 1)}"]
+    if sizes:
+        told[0] += f" of {_range(['x'.join(map(str, size)) for size in (sizes[0], sizes[-1])])}"
+        losses = [f"{float(loss):.3g}" for loss in (result.loss.min(), result.loss.max())]
+        told += [f"{int(result.success.sum())} fooled", f"loss {_range(losses)}"]
+    return f"{type(result).__name__}({', '.join(told)})"
+
+
+def _range(ends: Sequence[str]) -> str:
+    return " to ".join(dict.fromkeys(ends))
 
 
 def joined_results(results: Sequence[AttackResult], places: Sequence[Tensor]) -> AttackResult:

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medrobust.attacks.result import AttackResult
+from medrobust.attacks.result import AttackResult, in_a_line
 from medrobust.data.dataset import pad_boxes
 from medrobust.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ListResult:
     """What an attack made of images of different sizes, in their order; see `AttackResult`.
 
@@ -42,6 +42,10 @@ class ListResult:
     smallest: Tensor | None = None
     found_by: list[str] | None = None
     truth: list[Tensor] | None = None
+
+    def __repr__(self) -> str:
+        """In one line, as an `AttackResult`."""
+        return in_a_line(self, self.adversarial)
 
 
 def by_size(
