@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from medrobust.attacks import PGD
+from medrobust.black_box import BlackBox
 from medrobust.errors import InputError, MedrobustWarning
 from medrobust.tasks import Classification, Detection
+from medrobust.threat import Threat
 from medrobust.victim import Victim
 
 
@@ -330,3 +334,49 @@ def test_tells_how_it_runs():
     told = victim(compile=True, autocast="bfloat16").describe()
     assert told["compile"] is True
     assert told["autocast"] == "bfloat16"
+
+
+class TestChannelsLast:
+    """What torch raises on (B, H, W, C) is told in words of images."""
+
+    TOLD = r"the model fails on images of shape \(2, 8, 9, 3\): images look like \(B, H, W, C\): give \(B, C, H, W\)"
+
+    @pytest.fixture
+    def model(self):
+        return nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    @pytest.mark.parametrize("options", [{}, {"channels_last": True}, {"autocast": "bfloat16"}])
+    def test_by_a_call_and_by_an_attack(self, model, options):
+        seen, images = victim(model, **options), torch.rand(2, 8, 9, 3)
+        with pytest.raises(InputError, match=self.TOLD) as caught:
+            seen(images)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        with pytest.raises(InputError, match=self.TOLD):
+            PGD(steps=1)(seen, images, torch.tensor([0, 1]), Threat(0.1))
+        assert seen(images.movedim(-1, 1)).shape == (2, 2)
+
+    def test_of_volumes(self):
+        seen = victim(nn.Conv3d(1, 2, 3))
+        with pytest.raises(InputError, match=r"images look like \(B, D, H, W, C\): give \(B, C, D, H, W\)"):
+            seen(torch.rand(1, 4, 5, 6, 1))
+
+    def test_by_mean_and_std(self, model):
+        words = r"mean has 3 values, the images have 8 channel\(s\); images look like \(B, H, W, C\)"
+        with pytest.raises(InputError, match=words):
+            victim(model, mean=[0.1, 0.2, 0.3])(torch.rand(2, 8, 9, 3))
+
+    def test_a_function_asked_as_a_black_box(self):
+        def predict(images):
+            return images @ np.ones((5, 2))
+
+        box = BlackBox(predict, Classification(2), numpy=True)
+        with pytest.raises(InputError, match=r"images look like \(B, H, W, C\)"):
+            box(torch.rand(2, 8, 9, 3))
+
+    @pytest.mark.parametrize("shape", [(2, 1, 8, 3), (2, 8, 3, 9), (2, 3, 8, 1)])
+    def test_any_other_error_stays_the_models_own(self, shape):
+        with pytest.raises(RuntimeError, match="to have 2 channels"):
+            victim(nn.Conv2d(2, 2, 1))(torch.rand(*shape))
+
+    def test_a_model_that_takes_them_is_asked(self):
+        assert victim(nn.Flatten())(torch.rand(2, 8, 9, 3)).shape == (2, 8 * 9 * 3)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from medrobust.channel_order import channel_order_told, channels_last_hint
 from medrobust.checks import boolean, one_of
 from medrobust.compiled import CompiledModel
 from medrobust.detectors import DetectorOutputs
@@ -84,6 +85,9 @@ class Victim:
         """The model's outputs for images `(B, C, *spatial)` in data units, differentiable in them.
 
         A tensor `(B, …)`, or `DetectorOutputs` when the task is `Detection`.
+
+        Raises:
+            InputError: the model fails on images whose channels seem to be last.
         """
         with self.evaluating():
             return self.forward(images)
@@ -126,11 +130,12 @@ class Victim:
         return changed(outputs, given_back)
 
     def _run(self, inputs: Tensor) -> Any:
-        if not self.compile:
-            return self.task.run(self.model, inputs)
-        if self._compiled is None or self._compiled.model is not self.model:
-            self._compiled = CompiledModel(self.model, self.task.run)
-        return self._compiled(inputs)
+        with channel_order_told(inputs):
+            if not self.compile:
+                return self.task.run(self.model, inputs)
+            if self._compiled is None or self._compiled.model is not self.model:
+                self._compiled = CompiledModel(self.model, self.task.run)
+            return self._compiled(inputs)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -216,7 +221,9 @@ def check_finite(outputs: Tensor | DetectorOutputs, ids: Sequence[object], kind:
 
 def _per_channel(values: Tensor, images: Tensor, name: str) -> Tensor:
     if len(values) not in (1, images.shape[1]):
-        raise InputError(f"{name} has {len(values)} values, the images have {images.shape[1]} channel(s)")
+        hint = channels_last_hint(images)
+        counts = f"{name} has {len(values)} values, the images have {images.shape[1]} channel(s)"
+        raise InputError("; ".join(filter(None, (counts, hint))))
     shape = (1, -1, *[1] * (images.ndim - 2))
     return values.to(device=images.device, dtype=images.dtype).reshape(shape)
 
