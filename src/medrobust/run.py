@@ -36,7 +36,7 @@ from medrobust.evaluation import (
     read_run,
     save_run,
 )
-from medrobust.evaluation.cautions import cautions
+from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
 from medrobust.models import weights_fingerprint
 from medrobust.report import terminal_table, write_report
 from medrobust.statistics import summarise
@@ -166,12 +166,16 @@ def evaluate(
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
+
+    Warns:
+        MedrobustWarning: a budget lets every pixel take any value; told before anything is attacked, and in the report.
     """
     if attacks is None:
         attacks = {"pgd": PGD(), "smia": SMIA()}
     if surrogates:
         attacks = with_surrogates(attacks, surrogates, victim)
     campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad, afterchecks)
+    warn_of_budgets(threats, victim.bounds)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
@@ -197,6 +201,7 @@ def _describe(
     info, task = dataset.info, victim.task
     rows = [row for row in measured.rows if row["part"] == part]
     told = [*cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)]
+    told += of_ensembles(campaign.attacks, victim, campaign.threats)
     if measured.halved_to is not None:
         told.append(
             f"The batch was halved to {measured.halved_to} when memory ran out; the results do not depend on it."

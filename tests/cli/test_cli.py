@@ -296,10 +296,11 @@ def test_attack_with_a_resize_keeps_to_the_clean_files(medrobust, folder, tmp_pa
 @pytest.mark.filterwarnings("always::medrobust.errors.MedrobustWarning")
 def test_what_is_hardly_meant_is_told_with_the_figures(medrobust, folder):
     """An answer that never changes looks robust: terminal and report say so."""
-    code, out, _ = medrobust(
+    code, out, err = medrobust(
         "evaluate", *DATA[:2], "--model", "python:mymodel:constant", "--attacks", "fgsm", "--eps", "4", "--out", "r"
     )
     assert code == 0
+    assert err.splitlines()[0] == "warning: The budget eps 4 lets every pixel take any value: was 4/255 meant?"
     report = " ".join(Path("r/report.html").read_text().split())
     for words in ("to every clean image", "was 4/255 meant?"):
         assert words in " ".join(out.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import polars as pl
@@ -11,8 +12,8 @@ from torch import nn
 
 import medrobust as mr
 from medrobust.data import BadSampleError, DatasetInfo, InMemoryDataset, Sample
-from medrobust.errors import InputError
-from medrobust.evaluation import SCHEMA, hash_patient
+from medrobust.errors import InputError, MedrobustWarning
+from medrobust.evaluation import SCHEMA, export_adversarial, hash_patient
 
 THREATS = [mr.Threat(eps=1 / 255), mr.Threat(eps=4 / 255)]
 ATTACKS = {"fgsm": mr.FGSM(), "smia": mr.SMIA(steps=3)}
@@ -243,13 +244,39 @@ TRUTH = torch.arange(30) % 3
     [
         (Softmax(), TRUTH, 0.1, "look like probabilities, not logits"),
         (Constant(), TRUTH, 0.1, "answers 'a' to every clean image"),
-        (Pixels(), TRUTH, 2.0, "was 2/255 meant?"),
         (Pixels(), 1 + torch.arange(30) % 2, 0.1, "do the labels start at 1?"),
         (Pixels(), torch.cat([torch.zeros(18), torch.ones(12)]).long(), 0.1, "no better than always answering"),
     ],
 )
 def test_what_a_user_hardly_means_is_told(model, truth, eps, words):
     assert words in notes(model, truth, eps=eps)
+
+
+@pytest.mark.parametrize(
+    ("threat", "words"),
+    [(mr.Threat(eps=2.0), "was 2/255 meant?"), (mr.Contrast(5.0), "of contrast is 500 %: was 5% meant?")],
+)
+def test_a_budget_of_the_whole_range_is_told_before_anything_is_attacked_and_in_the_report(trained, threat, words):
+    victim, images, truth = trained
+    asked: list[object] = []
+    hook = victim.model.register_forward_pre_hook(lambda *_: asked.append(None))
+    small, data = mr.Threat(eps=0.01), dataset_of(images[:2], truth[:2])
+    with pytest.raises(MedrobustWarning, match=re.escape(words)):  # here a warning is an error
+        mr.evaluate(victim, data, {"fgsm": mr.FGSM()}, [small, threat])
+    assert asked == []
+    with pytest.warns(MedrobustWarning, match=re.escape(words)) as caught:
+        run = mr.evaluate(victim, data, {"fgsm": mr.FGSM()}, [small, threat])
+    hook.remove()
+    assert (len(caught), len(asked) > 0) == (1, True)
+    (part,) = run.info.parts.values()
+    assert any(words in note for note in part.dataset.notes)
+
+
+def test_it_is_told_before_images_are_written(trained, tmp_path):
+    victim, images, truth = trained
+    with pytest.raises(MedrobustWarning, match=r"was 4/255 meant\?"):
+        export_adversarial(victim, dataset_of(images, truth), mr.FGSM(), mr.Threat(eps=4), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_told_of_a_sound_run(trained):

@@ -5,7 +5,7 @@ The order is that of their cost. AutoAttack (Croce & Hein, ICML 2020, arXiv 2003
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -73,6 +73,12 @@ class Ensemble(BatchAttack):
     def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
         """The attacks that are run against such a victim and threat."""
         return self.members
+
+    def omissions(self, label: str, victim: Victim, threat: Threat) -> Iterator[str]:
+        """What is to be told of members that are left out against such a victim and threat: of members' own members."""
+        for one in self.members:
+            if isinstance(one.attack, Ensemble):
+                yield from one.attack.omissions(f"{label} ({one.label})", victim, threat)
 
     @property
     def prepares(self) -> bool:

@@ -1,11 +1,12 @@
 """Ensembles by name: what AutoAttack runs, and that together with the attacks of this package.
 
 Both are made for the victim and the threat at hand: what cannot attack them (a gradient attack a black box, FAB masks,
-Square in L1) is left out, and `found_by` tells which members there were finds of.
+Square in L1) is left out, which a report tells, and `found_by` tells which members there were finds of.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from medrobust.attacks.smia import SMIA
 from medrobust.attacks.square import Square
 from medrobust.attacks.tog import TOG, Goal
 from medrobust.checks import at_least
-from medrobust.errors import InputError
+from medrobust.errors import InputError, MedrobustWarning
 from medrobust.tasks import Detection
 from medrobust.threat import Threat
 from medrobust.victim import Victim
@@ -68,10 +69,31 @@ class Standard(Ensemble):
         return "scores"
 
     def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
-        """Those of the four that can attack this victim within this threat."""
+        """Those that can attack this victim within this threat.
+
+        Warns:
+            MedrobustWarning: the victim gives no gradients, and some are left out.
+        """
+        if not victim.differentiable:
+            for told in self.omissions(type(self).__name__, victim, threat):
+                warnings.warn(told, MedrobustWarning, stacklevel=1)  # from one place, which Python tells once
+        return [one for one in self._all(victim) if _hindrance(one, victim, threat) is None]
+
+    def omissions(self, label: str, victim: Victim, threat: Threat) -> Iterator[str]:
+        """A sentence for each reason why members are left out, with those that are and those that are not."""
+        reasons = {one.label: _hindrance(one, victim, threat) for one in self._all(victim)}
+        left = [member for member, reason in reasons.items() if reason is None]
+        if not left:
+            return
+        for reason in dict.fromkeys(filter(None, reasons.values())):
+            without = ", ".join(member for member, why in reasons.items() if why == reason)
+            yield f"{label} goes without {without} ({reason}); what is left: {', '.join(left)}."
+
+    def _all(self, victim: Victim) -> Iterator[Member]:
+        """All for such a task, cheapest first."""
         if isinstance(victim.task, Detection):
             raise InputError(f"{type(self).__name__} is not for detection: the ensemble medrobust is")
-        return [one for one in self._answers(victim) if _fits(one, victim, threat)]
+        yield from self._answers(victim)
 
     def _answers(self, victim: Victim) -> Iterator[Member]:
         """All four, cheapest first."""
@@ -91,12 +113,11 @@ class Medrobust(Standard):
         steps, targets, queries: as `Standard`; of SEA `steps` for each of its losses.
     """
 
-    def members_for(self, victim: Victim, threat: Threat) -> Sequence[Member]:
-        """Those that can attack this victim within this threat."""
-        members = self._boxes() if isinstance(victim.task, Detection) else self._all(victim)
-        return [one for one in members if _fits(one, victim, threat)]
-
     def _all(self, victim: Victim) -> Iterator[Member]:
+        """All for such a task."""
+        if isinstance(victim.task, Detection):
+            yield from self._boxes()
+            return
         yield Member("smia", SMIA(keep="best", early_stop=not victim.task.dense))
         if victim.task.dense:
             yield Member("segpgd", SegPGD(keep="best"))
@@ -112,9 +133,9 @@ class Medrobust(Standard):
         yield Member("dag", DAG())
 
 
-def _fits(member: Member, victim: Victim, threat: Threat) -> bool:
-    attack = member.attack
-    if not isinstance(attack, SearchAttack):
-        return victim.differentiable
-    seen = victim.differentiable or needs_of(attack) != "gradients"
-    return seen and (attack.norms is None or threat.norm in attack.norms)
+def _hindrance(member: Member, victim: Victim, threat: Threat) -> str | None:
+    """Why a member cannot attack this victim within this threat, if it cannot."""
+    if needs_of(member.attack) == "gradients" and not victim.differentiable:
+        return "a black box gives no gradients"
+    norms = member.attack.norms if isinstance(member.attack, SearchAttack) else None
+    return None if norms is None or threat.norm in norms else f"not for changes within {threat.norm}"

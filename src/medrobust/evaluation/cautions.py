@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from medrobust.attacks import Attack, Ensemble
+from medrobust.errors import MedrobustWarning
 from medrobust.threat import Threat
+from medrobust.victim import Victim
 
 
 def look_like_probabilities(outputs: object) -> bool:
@@ -41,11 +45,7 @@ def cautions(
             "The model's outputs look like probabilities, not logits: a softmax inside the model weakens every "
             "gradient and makes it look more robust than it is. Leave the softmax out."
         )
-    for threat in threats:
-        if threat.norm == "linf" and (eps := threat.budget()) >= bounds[1] - bounds[0]:
-            yield f"The budget eps {eps:g} lets every pixel take any value: was {eps:g}/255 meant?"
-        if threat.unit == "%" and (eps := threat.budget()) >= 1:
-            yield f"The budget eps {eps:g} of {threat.norm} is {100 * eps:g} %: was {eps:g}% meant?"
+    yield from of_budgets(threats, bounds)
     answers = {
         row["index"]: (row["truth"], row["prediction_before"])
         for row in rows
@@ -53,6 +53,28 @@ def cautions(
     }
     if answers:
         yield from _of_answers(list(answers.values()), classes)
+
+
+def of_budgets(threats: Sequence[Threat], bounds: tuple[float, float]) -> Iterator[str]:
+    """Those that need no figures: of budgets so large that they are hardly meant."""
+    for threat in threats:
+        if threat.norm == "linf" and (eps := threat.budget()) >= bounds[1] - bounds[0]:
+            yield f"The budget eps {eps:g} lets every pixel take any value: was {eps:g}/255 meant?"
+        if threat.unit == "%" and (eps := threat.budget()) >= 1:
+            yield f"The budget eps {eps:g} of {threat.norm} is {100 * eps:g} %: was {eps:g}% meant?"
+
+
+def warn_of_budgets(threats: Sequence[Threat], bounds: tuple[float, float]) -> None:
+    """Warn of them before hours are spent; `bounds` are the victim's."""
+    for caution in of_budgets(threats, bounds):
+        warnings.warn(caution, MedrobustWarning, stacklevel=3)
+
+
+def of_ensembles(attacks: Mapping[str, Attack], victim: Victim, threats: Sequence[Threat]) -> list[str]:
+    """Of the members that ensembles go without."""
+    ensembles = {label: attack for label, attack in attacks.items() if isinstance(attack, Ensemble)}
+    told = (attack.omissions(label, victim, threat) for label, attack in ensembles.items() for threat in threats)
+    return list(dict.fromkeys(sentence for sentences in told for sentence in sentences))
 
 
 def _of_answers(answers: Sequence[tuple[object, object]], classes: Sequence[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from medrobust.data.file_types import without_suffix
 from medrobust.errors import InputError
 from medrobust.evaluation.attacking import calls_of, check_untargeted, model_errors_told, on_images
 from medrobust.evaluation.batches import Batch, Usable, batches
+from medrobust.evaluation.cautions import warn_of_budgets
 from medrobust.evaluation.columns import Columns, Row, answers, as_rows
 from medrobust.evaluation.image_files import image_files
 from medrobust.evaluation.quality import image_quality
@@ -56,8 +57,12 @@ def export_adversarial(
     Raises:
         InputError: data, victim and threat do not fit, or the folder is not empty or cannot be written.
         BadSampleError: a sample cannot be read, and there is no `on_bad`.
+
+    Warns:
+        MedrobustWarning: the budget lets every pixel take any value.
     """
     info = dataset.info
+    warn_of_budgets([threat], victim.bounds)
     check_untargeted("for export", attack)
     rows: list[Row] = []
     with new_folder(folder) as unfinished, victim.evaluating():
