@@ -267,13 +267,6 @@ def test_families_are_told_apart_by_their_options(trained):
         Campaign({"pgd": mr.PGD()}, [BandNoise(0.1, low=0.1, high=0.5), BandNoise(0.1, low=0.1, high=0.5)])
 
 
-def test_a_share_that_is_hardly_meant_is_told(trained):
-    victim, images, truth = trained
-    run = mr.evaluate(victim, dataset_of(images[:2], truth[:2]), {"pgd": mr.PGD(steps=1)}, [Contrast(5.0)])
-    (part,) = run.info.parts.values()
-    assert "The budget eps 5 of contrast is 500 %: was 5% meant?" in part.dataset.notes
-
-
 def test_a_mask_of_channels_is_not_cut_with_the_images():
     """Two volumes of two channels, one at a time: the first channel of each may change, not all of the first volume."""
     torch.manual_seed(0)
