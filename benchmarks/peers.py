@@ -1,6 +1,7 @@
 """The time and the memory of each attack against its twin in another library, and that both do the same.
 
     python benchmarks/peers.py [--only vmi] [--rounds 5] [--threads 2] [--memory] [--cpu-time] [--device cuda]
+                               [--images 8] [--side 128]
 
 Time: ResNet-18 of random weights (they do not change the cost of a pass) on 8 × 3 × 128 × 128, the truth its own
 answers, so that every attack has work to do. Steps are timed as in `step_cost.py`, by the difference of a long and a
@@ -49,11 +50,11 @@ class Grey(nn.Module):
         return logits
 
 
-def for_cost(device: str) -> Setting:
+def for_cost(device: str, count: int, side: int) -> Setting:
     """ResNet-18 on noise."""
     torch.manual_seed(0)
     model = create_model("resnet18", num_classes=10).eval().to(device)
-    images = torch.rand(8, 3, 128, 128, device=device)
+    images = torch.rand(count, 3, side, side, device=device)
     with torch.no_grad():
         truth = model(images).argmax(1)
     return Setting(model, images, truth, 10, {"linf": 4 / 255, "l2": 1.0, "l1": 20.0})
@@ -147,6 +148,8 @@ def main() -> None:
     parser.add_argument("--only", help="pairs whose name begins so")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--images", type=int, default=8, help="in a batch")
+    parser.add_argument("--side", type=int, default=128, help="of an image, in pixels")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--cpu-time", action="store_true")
@@ -154,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    cost = for_cost(options.device)
+    cost = for_cost(options.device, options.images, options.side)
     if options.peak:
         print(peak(twins()[int(options.peak[0])], options.peak[1], cost))
         return

@@ -54,7 +54,7 @@ def test_square_asks_and_keeps_as_autoattack_on_the_same_draws(untouched, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_square_leaves_no_more_right_than_autoattack(untouched, norm):
-    images, truth = untouched.images[:200], untouched.truth[:200]
+    images, truth = untouched.images, untouched.truth
     eps, queries = untouched.eps[norm] * 1.5, 200
     theirs = from_autoattack.square(
         untouched.model,
@@ -68,7 +68,7 @@ def test_square_leaves_no_more_right_than_autoattack(untouched, norm):
     right = (~untouched.wrong(images, truth)).float().mean()
     left, left_to_them = (float((~untouched.wrong(x, truth)).float().mean()) for x in (ours.adversarial, theirs))
     assert left_to_them < right - 0.05, "the comparison says nothing"
-    assert left <= left_to_them + 0.02
+    assert left <= left_to_them + 0.01
 
 
 def test_a_step_of_spsa_is_torchattacks_on_the_same_signs(untouched, monkeypatch):
@@ -90,12 +90,12 @@ def test_a_step_of_spsa_is_torchattacks_on_the_same_signs(untouched, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", [NES(steps=10, directions=32), SPSA(steps=10, directions=32)])
+@pytest.mark.parametrize("attack", [NES(steps=8, directions=20), SPSA(steps=8, directions=20)])
 def test_estimates_leave_no_more_right_than_torchattacks(untouched, attack):
-    images, truth = untouched.images[:100], untouched.truth[:100]
+    images, truth = untouched.images, untouched.truth
     eps = 8 / 255
     generator = torch.Generator().manual_seed(0)
-    signs = 2.0 * torch.randint(0, 2, (10, 32, 1, *images.shape[1:]), generator=generator) - 1
+    signs = 2.0 * torch.randint(0, 2, (8, 20, 1, *images.shape[1:]), generator=generator) - 1
     theirs = from_torchattacks.spsa(untouched.model, images, truth, signs=signs, eps=eps)
     box = BlackBox(lambda shown: untouched.model(shown), untouched.task)
     ours = attack(box, images, truth, Threat(eps))
@@ -103,7 +103,7 @@ def test_estimates_leave_no_more_right_than_torchattacks(untouched, attack):
         float((~untouched.wrong(x, truth)).float().mean()) for x in (images, ours.adversarial, theirs)
     )
     assert left_to_them < right - 0.05, "the comparison says nothing"
-    assert left <= left_to_them + 0.04
+    assert left <= left_to_them + 0.01
 
 
 @pytest.mark.slow
