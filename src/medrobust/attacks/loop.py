@@ -100,7 +100,7 @@ class _Climb:
         self.source = plan.source.begin(case, f"source {restart}")
         self.luck = Luck()
         self.best = _BestIterate(case, start) if plan.keep_best else None
-        self.recorder = TrajectoryRecorder(case.victim, case.truth, case.clean, plan.watch) if plan.watch else None
+        self.recorder = TrajectoryRecorder(case.victim, case.clean, plan.watch) if plan.watch else None
         self.move: Move | None = None
         self.before: Tensor | None = None
         self.velocity: Tensor | None = None
@@ -113,7 +113,7 @@ class _Climb:
                 break
         else:
             if self.recorder is not None:
-                self.recorder.record(self.case.space.images(self.variables), None, self._direction)
+                self._record(self.recorder, None)
             trajectory = self.recorder.finish() if self.recorder else None
             candidate = self.case.judge(self.variables, trajectory)
             if self.best is not None:
@@ -143,7 +143,7 @@ class _Climb:
         if self.best is not None:
             self.best.see(self.case, self.variables, self._answers(seen))
         if self.recorder is not None:
-            self.recorder.record(self.case.space.images(self.variables), seen, self._direction)
+            self._record(self.recorder, seen)
         with torch.no_grad():
             value = terms.total.detach().reshape(iterate.copies, -1).mean(0)
             gradient, lost = self.luck.revived(self.case.space.allowed(gradient), self.case, index)
@@ -165,9 +165,10 @@ class _Climb:
         if self.plan.source.asks:
             self.effort.queries[self.rows] += times
 
-    @property
-    def _direction(self) -> Tensor | None:
-        return None if self.move is None else self.move.direction
+    def _record(self, recorder: TrajectoryRecorder, seen: Terms | None) -> None:
+        direction = None if self.move is None else self.move.direction
+        images, truth = self.case.space.images(self.variables), self.case.truth_at(self.variables)
+        recorder.record(images, truth, seen, direction)
 
     def _evaluate(self, index: int) -> Evaluation:
         return Evaluation(self, index)
@@ -199,7 +200,7 @@ class _Climb:
     def _staying(self, seen: Terms | None) -> Tensor | None:
         """Let the images go that reached the goal, as they would be saved; the rows that stay, None for all."""
         case = self.case
-        _, success = case.measure(self._answers(seen), case.space.truth(case.truth, self.variables))
+        _, success = case.measure(self._answers(seen), case.truth_at(self.variables))
         reached = rows_where(success)
         if not len(reached):
             return None
@@ -248,7 +249,6 @@ class Evaluation:
         def whole(value: Tensor | None) -> Tensor | None:
             return tiled(value, copies, count)
 
-        truth = tiled(case.truth, copies, count)
         moved = climb.move if case.threat.pixels else None
         before = climb.move if climb.looks_back and case.threat.pixels else None
         iterate = Iterate(
@@ -256,7 +256,7 @@ class Evaluation:
             steps=climb.plan.steps,
             clean=tiled(case.clean, copies, count),
             current=space.images(variables),
-            truth=space.truth(truth, variables),
+            truth=case.truth_at(variables, space),
             sign=case.sign,
             step_size=climb.plan.step_size if moved is None else moved.length,
             previous=None if before is None else whole(climb.before),
@@ -282,7 +282,7 @@ class _BestIterate(PerImage):
     @torch.no_grad()
     def see(self, case: Case, current: Tensor, outputs: Any) -> None:
         """Take an iterate where it is better."""
-        loss, success = case.measure(outputs, case.space.truth(case.truth, current))
+        loss, success = case.measure(outputs, case.truth_at(current))
         goal = case.sign * loss
         better = beats(success, goal, self.success, self.goal)
         self.variables = torch.where(per_image(better, current), current, self.variables)
