@@ -125,6 +125,11 @@ class Case:
         loss, success = self.measure(outputs, truth)
         return Candidate(image, outputs, loss, success, trajectory, None if truth is self.truth else truth)
 
+    def left(self, candidate: Candidate) -> Tensor:
+        """What is left of the true answers, `(B,)` in [0, 1]; see `Task.worth`."""
+        truth = self.truth if candidate.truth is None else candidate.truth
+        return self.victim.task.worth(candidate.outputs, truth)
+
     def worse(self, kept: Candidate, other: Candidate) -> Candidate:
         """Per image the candidate that serves the attacker better."""
         return either(beats(other.success, self.sign * other.loss, kept.success, self.sign * kept.loss), kept, other)
