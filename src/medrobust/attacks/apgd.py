@@ -11,10 +11,11 @@ from torch import Tensor
 from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
 from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
 from medrobust.attacks.iterative import IterativeAttack, Keep
-from medrobust.attacks.loop import Plan, run_plan
+from medrobust.attacks.loop import run_plan
 from medrobust.attacks.losses import DLR, Margin, TargetedDLR
 from medrobust.attacks.objectives import Objective
 from medrobust.attacks.per_image import PerImage, either, exchanged, rows_of
+from medrobust.attacks.plan import Plan
 from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, held, stepped
 from medrobust.checks import at_least
 from medrobust.threat import TINY, per_image

@@ -7,48 +7,22 @@ that a GPU never waits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from medrobust.attacks.asking import CountedVictim
-from medrobust.attacks.case import Candidate, Case, Effort, Found, beats, rows_where
-from medrobust.attacks.gradients import GradientPart, Point
-from medrobust.attacks.inputs import InputPart
+from medrobust.attacks.best_iterate import BestIterate
+from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
+from medrobust.attacks.gradients import Point
 from medrobust.attacks.luck import Luck
-from medrobust.attacks.objectives import Iterate, Objective, Terms
-from medrobust.attacks.per_image import PerImage, State, exchanged, joined, rows_of, tiled
-from medrobust.attacks.sources import GradientSource
-from medrobust.attacks.steps import Length, Move, Situation, StepRule
+from medrobust.attacks.objectives import Iterate, Terms
+from medrobust.attacks.per_image import State, exchanged, joined, rows_of, tiled
+from medrobust.attacks.plan import Plan
+from medrobust.attacks.steps import Move, Situation
 from medrobust.attacks.trajectory import TrajectoryRecorder
-from medrobust.threat import per_image
-from medrobust.transforms import GaussianSmoothing
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The choices that make the loop an attack; see `IterativeAttack` for the words."""
-
-    steps: int
-    step_size: Length
-    objective: Objective
-    source: GradientSource
-    step: StepRule
-    inputs: tuple[InputPart, ...] = ()
-    gradients: tuple[GradientPart, ...] = ()
-    random_start: bool = False
-    restarts: int = 1
-    keep_best: bool = False
-    early_stop: bool = False
-    watch: GaussianSmoothing | None = None
-
-    def rows(self, index: Tensor) -> Plan:
-        """The plan for some of the images, `(n,)` int64: each may have a target and a step length of its own."""
-        length = self.step_size
-        length = length[index.to(length.device)] if isinstance(length, Tensor) else length
-        return replace(self, objective=self.objective.rows(index), step_size=length)
 
 
 def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
@@ -99,7 +73,7 @@ class _Climb:
         self.stepper = plan.step.begin(case, plan.step_size)
         self.source = plan.source.begin(case, f"source {restart}")
         self.luck = Luck()
-        self.best = _BestIterate(case, start) if plan.keep_best else None
+        self.best = BestIterate(case, start) if plan.keep_best else None
         self.recorder = TrajectoryRecorder(case.victim, case.clean, plan.watch) if plan.watch else None
         self.move: Move | None = None
         self.before: Tensor | None = None
@@ -269,22 +243,3 @@ class Evaluation:
         if climb.plan.source.asks:  # a black box is never shown what no image can be
             iterate = replace(iterate, current=iterate.current.clamp(*case.victim.bounds))
         return climb.objective(climb.counted, iterate), iterate
-
-
-class _BestIterate(PerImage):
-    """Per image the best iterate so far, by the outputs that the objective computed anyway."""
-
-    def __init__(self, case: Case, start: Tensor) -> None:
-        self.variables = start
-        self.success = torch.zeros(len(case), dtype=torch.bool, device=start.device)
-        self.goal = torch.full((len(case),), -torch.inf, device=start.device)
-
-    @torch.no_grad()
-    def see(self, case: Case, current: Tensor, outputs: Any) -> None:
-        """Take an iterate where it is better."""
-        loss, success = case.measure(outputs, case.truth_at(current))
-        goal = case.sign * loss
-        better = beats(success, goal, self.success, self.goal)
-        self.variables = torch.where(per_image(better, current), current, self.variables)
-        self.success = torch.where(better, success, self.success)
-        self.goal = torch.where(better, goal, self.goal)
