@@ -21,7 +21,8 @@ from medrobust.errors import InputError, MedrobustWarning
 from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_adversarial
 from medrobust.evaluation.export import folder_name
 from medrobust.models import load_model
-from medrobust.run import Run, evaluate, progress_bar
+from medrobust.progress import progress_bar
+from medrobust.run import Run, evaluate
 from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.transforms import defended, make_transform
 from medrobust.victim import Victim, gives_gradients
