@@ -35,7 +35,7 @@ def squares() -> tuple[mr.Victim, torch.Tensor, torch.Tensor]:
     "attack",
     [
         mr.PGD(steps=40),
-        mr.PGD(steps=40, keep="best", restarts=2),
+        mr.PGD(steps=20, keep="best", restarts=2),
         mr.PGD(steps=40, early_stop=True),
         mr.PGD(steps=40, inputs=[mr.Scales(2)]),
         mr.ASMA(steps=40),
