@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 import medrobust as mr
+from medrobust.attacks.copies import Scales
 from medrobust.attacks.gradients import TranslationInvariance
-from medrobust.attacks.inputs import Diversity, Scales
+from medrobust.attacks.inputs import Diversity
 from medrobust.attacks.losses import DLR
 from medrobust.attacks.steps import Adam
 from medrobust.config import read_config

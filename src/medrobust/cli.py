@@ -136,6 +136,13 @@ def attack(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(help="Another model, as --model, to make images on as well; may be repeated."),
+    ] = None,
+    surrogate_weights: Annotated[
+        list[Path] | None, typer.Option(help="Its weights; one for each --surrogate, in their order.")
+    ] = None,
     norm: Norm = None,
     seed: Seed = None,
     batch_size: BatchSize = None,

@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from medrobust.attacks.transfer import with_surrogates
 from medrobust.black_box import BlackBox
 from medrobust.config import EMBEDDED, ModelConfig, RunConfig, SurrogateConfig
 from medrobust.data import Dataset, DatasetInfo, open_dataset
 from medrobust.data.class_names import class_indices
 from medrobust.errors import InputError, MedrobustWarning
 from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_adversarial
+from medrobust.evaluation.export import folder_name
 from medrobust.models import load_model
-from medrobust.run import Run, evaluate, progress_bar
+from medrobust.progress import progress_bar
+from medrobust.run import Run, evaluate
 from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.transforms import defended, make_transform
 from medrobust.victim import Victim, gives_gradients
@@ -97,10 +100,11 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
 def export_config(
     config: RunConfig, attack_name: str, folder: Path, *, deidentify: bool = True, progress: bool = False
 ) -> Iterator[tuple[Path, list[dict[str, object]], list[Skipped]]]:
-    """Write adversarial images as configured: per part its folder, its manifest's rows and what was skipped.
+    """Write adversarial images as configured: per folder its manifest's rows and what was skipped.
 
-    The attack takes its options from the configuration's attack of that label, if there is one. `deidentify` leaves out
-    of the images' headers what may name a patient.
+    The attack takes its options from the configuration's attack of that label, if there is one. With surrogates it is
+    also made on each of them, as `with_surrogates` says; then every label has a folder of its own in the part's.
+    `deidentify` leaves out of the images' headers what may name a patient.
 
     Raises:
         InputError: anything in the configuration cannot be used.
@@ -112,23 +116,26 @@ def export_config(
     check_output_folder(folder)
     parts = list(build_parts(config))
     for part in parts:
-        skipped: list[Skipped] = []
         (threat,) = config.threat.threats(part.dataset.info, USUAL_EXPORT)
         place = folder if len(parts) == 1 else folder / part.dataset.info.name
-        with progress_bar(part.dataset.info.name, len(part.dataset), progress) as advance:
-            rows = export_adversarial(
-                part.victim,
-                part.dataset,
-                attack,
-                threat,
-                place,
-                seed=config.seed,
-                batch_size=config.batch_size,
-                deidentify=deidentify,
-                on_bad=skipped.append if config.skip_bad else None,
-                on_progress=advance,
-            )
-        yield place, rows, skipped
+        attacks = with_surrogates({attack_name: attack}, part.surrogates, part.victim)
+        for label, one in attacks.items():
+            into = place if len(attacks) == 1 else place / folder_name(label)
+            skipped: list[Skipped] = []
+            with progress_bar(f"{part.dataset.info.name} by {label}", len(part.dataset), progress) as advance:
+                rows = export_adversarial(
+                    part.victim,
+                    part.dataset,
+                    one,
+                    threat,
+                    into,
+                    seed=config.seed,
+                    batch_size=config.batch_size,
+                    deidentify=deidentify,
+                    on_bad=skipped.append if config.skip_bad else None,
+                    on_progress=advance,
+                )
+            yield into, rows, skipped
 
 
 def task_for(info: DatasetInfo, **options: Any) -> Task:

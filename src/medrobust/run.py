@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import polars as pl
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medrobust._version import __version__
 from medrobust.attacks import PGD, SMIA, Attack
@@ -38,6 +36,7 @@ from medrobust.evaluation import (
 )
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
 from medrobust.models import weights_fingerprint
+from medrobust.progress import progress_bar
 from medrobust.report import terminal_table, write_report
 from medrobust.statistics import summarise
 from medrobust.tasks import Segmentation
@@ -250,26 +249,3 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-class ProgressBar:
-    """A bar on standard error."""
-
-    def __init__(self, bar: Progress, text: str, total: int) -> None:
-        self._bar, self._task = bar, bar.add_task(text, total=total)
-
-    def __call__(self, count: int) -> None:
-        """So many more are done."""
-        self._bar.advance(self._task, count)
-
-    def stage(self, text: str) -> None:
-        """What is being done from now on."""
-        self._bar.update(self._task, description=text)
-
-
-@contextmanager
-def progress_bar(part: str, total: int, shown: bool) -> Iterator[ProgressBar]:
-    """A bar that moves when called with a count."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
-        yield ProgressBar(bar, f"attacking {part}", total)

@@ -93,7 +93,11 @@ class Victim:
             return self.forward(images)
 
     def describe(self) -> dict[str, object]:
-        """How the model is called, for records and reports."""
+        """How the model is called, for records and reports; a model that prepares its images itself tells how.
+
+        Such a model has a method `describe_preprocessing`, whose entries are among these: `transforms.Preprocessed`.
+        """
+        inside: dict[str, object] = getattr(self.model, "describe_preprocessing", dict)()
         return {
             "bounds": list(self.bounds),
             "mean": None if self.mean is None else self.mean.tolist(),
@@ -102,6 +106,7 @@ class Victim:
             "compile": self.compile,
             "autocast": self.autocast,
             "task_options": self.task.describe(),
+            **inside,
         }
 
     @property

@@ -225,6 +225,20 @@ def test_asma_reaches_a_mask():
     assert result.success.tolist() == [True, True]
 
 
+def test_asma_hands_in_the_best_of_its_iterates():
+    """One pixel of 0.6, to be of class 0, in steps of β·IoU + τ of 0.16.
+
+    At an IoU of 0 they are of 0.08: 0.6, 0.52, 0.44, which reaches it. There is nothing left to raise then but the
+    nearness to the image, whose gradient leads back: a step of 0.176 (IoU 1) ends at 0.616.
+    """
+    victim, image = Victim(Threshold(), Segmentation(2)), torch.full((1, 1, 1, 1), 0.6)
+    wanted, options = torch.zeros(1, 1, 1, dtype=torch.int64), {"step_size": 0.16, "beta": 0.6, "tau": 0.5}
+    for steps, point in ((1, 0.52), (2, 0.44), (3, 0.616)):
+        at = ASMA(steps=steps, keep="last", **options)(victim, image, wanted, Threat(eps=0.5)).adversarial
+        assert float(at) == pytest.approx(point, abs=1e-6)
+    assert float(ASMA(steps=3, **options)(victim, image, wanted, Threat(eps=0.5)).adversarial) == pytest.approx(0.44)
+
+
 def test_asma_needs_a_target():
     with pytest.raises(InputError, match="needs targeted=True"):
         ASMA(targeted=False)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from medrobust.attacks import SMIA, make_attack
 from medrobust.attacks.case import opened
+from medrobust.attacks.copies import Expectation, Scales
 from medrobust.attacks.estimated import NES, SPSA
 from medrobust.attacks.estimates import NaturalEvolution, SimultaneousPerturbation
 from medrobust.attacks.gradients import VarianceTuning
-from medrobust.attacks.inputs import Expectation, Scales
 from medrobust.attacks.losses import Margin
 from medrobust.black_box import BlackBox
 from medrobust.errors import InputError

@@ -16,6 +16,7 @@ from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 from medrobust.models import weights_fingerprint
 from medrobust.threat import Deformation
+from medrobust.transforms import JPEG, defended
 
 THREAT = mr.Threat(8 / 255)
 IDS = ["a", "b", "c", "d"]
@@ -107,6 +108,8 @@ def test_it_tells_its_surrogate(surrogate):
     told = Transfer(mr.PGD(steps=7), surrogate, "resnet18").describe()
     assert (told["attack"], told["surrogate"], told["steps"]) == ("PGD via resnet18", "resnet18", 7)
     assert told["surrogate_sha256"] == weights_fingerprint(surrogate.model)[:16]
+    behind = Transfer(mr.PGD(steps=7), defended(surrogate, JPEG(40), 5), "resnet18").describe()
+    assert behind == told | {"surrogate_defence": JPEG(40).describe(), "surrogate_defence_seed": 5}
     assert needs_of(Transfer(mr.PGD(), surrogate, "o")) == "decisions"
     assert needs_of(mr.PGD()) == "gradients"
 

@@ -178,6 +178,37 @@ def test_attack_writes_images_that_stay_adversarial(medrobust, folder):
     assert f"{sum(r['right_before'] == 'True' for r in rows)} answered right before" in err
 
 
+def test_attack_writes_what_was_made_on_a_surrogate(medrobust, folder):
+    """Beside the images made on the model itself: those of a model that answers the other way round help it."""
+    other = mr.load_model("python:mymodel:make", outputs=2, channels=1, task="classification")
+    save_file({name: -value for name, value in other.state_dict().items()}, "minus.safetensors")
+    Path("run.yaml").write_text(
+        "data: toymnist.npz\nmodel: python:mymodel:make\nattacks: {slow: {attack: bim, steps: 3}}\n"
+        "surrogates: {source: 'python:mymodel:make', name: 'own/minus', weights: minus.safetensors}\n"
+    )
+    assert medrobust("attack", "run.yaml", "--attack", "slow", "--eps", "8/255", "--out", "a")[0] == 0
+    by_folder = {}
+    for place in ("slow", "slow_via_own_minus"):
+        with (Path("a") / place / "manifest.csv").open(newline="") as file:
+            by_folder[place] = [float(row["loss_after"]) - float(row["loss_before"]) for row in csv.DictReader(file)]
+    assert len(by_folder["slow"]) == len(by_folder["slow_via_own_minus"]) == 10
+    assert min(by_folder["slow"]) > 0 > max(by_folder["slow_via_own_minus"])
+    options = ("--surrogate", "python:mymodel:make", "--surrogate-weights", "minus.safetensors")
+    assert medrobust("attack", *DATA, "--attack", "fgsm", "--limit", 2, "--out", "b", *options)[0] == 0
+    assert sorted(path.name for path in Path("b").iterdir()) == ["fgsm", "fgsm_via_make"]
+
+
+def test_attack_of_a_black_box_writes_what_was_made_on_the_surrogate_alone(medrobust, folder):
+    Path("blackmodel.py").write_text(
+        MODEL + "\ndef black(outputs, channels):\n    return make(outputs, channels).forward\n"
+    )
+    options = ("--data", "toymnist.npz", "--model", "python:blackmodel:black", "--attack", "fgsm", "--limit", 2)
+    code, _, err = medrobust("attack", *options, "--out", "a")
+    assert (code, "needs gradients, and a black box gives none" in err) == (2, True)
+    code, _, err = medrobust("attack", *options, "--out", "a", "--surrogate", "python:blackmodel:make")
+    assert (code, "a: 2 images" in err, Path("a/manifest.csv").exists()) == (0, True, True)
+
+
 def test_attack_takes_one_budget(medrobust, folder):
     code, _, err = medrobust("attack", *DATA, "--eps", "1/255,2/255", "--out", "a")
     assert (code, "one budget, got 2" in err, Path("a").exists()) == (2, True, False)

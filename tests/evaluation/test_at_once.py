@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import medrobust as mr
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError, MedrobustWarning
-from medrobust.evaluation import Aftercheck
+from medrobust.evaluation import Aftercheck, export_adversarial
 from medrobust.evaluation.at_once import AtOnce
 from medrobust.memory import halved, halvings
 
@@ -123,6 +125,31 @@ def test_one_image_that_does_not_fit_is_told_in_a_line(trained, data):
 def test_nothing_is_said_where_memory_suffices(trained, data):
     run = mr.evaluate(trained[0], data, {"fgsm": mr.FGSM()}, THREATS)
     assert run.info.parts["slices"].dataset.notes == ()
+
+
+# the second: an attack that needs less than what comes after it
+@pytest.mark.filterwarnings("ignore::medrobust.errors.MedrobustWarning")
+@pytest.mark.parametrize("fits", [(4, 2), (3, 8)])
+@pytest.mark.parametrize("attack", [mr.BIM(steps=2), mr.Universal(epochs=1, batch_size=2)], ids=["bim", "universal"])
+def test_the_same_images_are_written_in_less_memory(trained, data, tmp_path, attack, fits):
+    victim = mr.Victim(Small(trained[0].model, *fits), trained[0].task)
+    rows = export_adversarial(victim, data, attack, mr.Threat(4 / 255), tmp_path / "few", batch_size=8)
+    expected = export_adversarial(trained[0], data, attack, mr.Threat(4 / 255), tmp_path / "all", batch_size=8)
+    assert len(rows) == 16
+    for row in expected:
+        few, whole = (np.asarray(Image.open(tmp_path / name / str(row["file"]))) for name in ("few", "all"))
+        assert (few != whole).mean() < 0.01, "but for the last bits of gradients near 0"
+    assert [row["loss_after"] for row in rows] == pytest.approx([row["loss_after"] for row in expected], abs=1e-3)
+
+
+def test_one_image_that_does_not_fit_is_told_before_any_is_written(trained, data, tmp_path):
+    victim = mr.Victim(Small(trained[0].model, 0, 0), trained[0].task)
+    with (
+        pytest.warns(MedrobustWarning, match="out of memory with . images"),
+        pytest.raises(InputError, match="out of memory with a single image; resize the images"),
+    ):
+        export_adversarial(victim, data, mr.FGSM(), mr.Threat(4 / 255), tmp_path / "none", batch_size=8)
+    assert not (tmp_path / "none").exists()
 
 
 def test_pieces_are_the_whole_in_order():

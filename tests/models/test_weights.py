@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from medrobust.errors import InputError
-from medrobust.models import load_weights, weights_fingerprint
+from medrobust.models import OverSlices, load_weights, weights_fingerprint
+from medrobust.transforms import BitDepth, Preprocessed, Smooth
 
 
 def network(seed=0):
@@ -192,6 +193,19 @@ def test_fingerprint_tells_weights_names_and_dtypes_apart():
     renamed.register_buffer("more", torch.zeros(()))
     others = [changed, renamed, network(0).half(), network(0).bfloat16(), network(1)]
     assert len({before, *map(weights_fingerprint, others)}) == 6
+
+
+def test_fingerprint_is_of_the_weights_however_they_are_wrapped():
+    plain = network(0)
+    before = weights_fingerprint(plain)
+    once = Preprocessed(plain, Smooth())
+    for wrapped in (once, Preprocessed(once, BitDepth(4)), OverSlices(plain), nn.DataParallel(plain)):
+        assert weights_fingerprint(wrapped) == before
+    assert weights_fingerprint(Preprocessed(network(1), Smooth())) != before
+    # a part of a larger model that is called so is no wrapper
+    larger = nn.ModuleDict({"model": network(0), "head": nn.Linear(3, 2)})
+    assert weights_fingerprint(larger) != before
+    assert len(weights_fingerprint(nn.Identity())) == 64
 
 
 def test_fingerprint_sees_buffers_and_takes_any_layout():

@@ -8,6 +8,7 @@ from tiny_detectors import fcos, retinanet
 from torch import nn
 
 import medrobust as mr
+from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 from medrobust.transforms import JPEG, BitDepth, Chain, Noise, Preprocessed, Resize, Smooth, Transform, defended
 
@@ -51,6 +52,29 @@ def test_a_normalising_victim_is_defended_before_its_normalisation():
     torch.testing.assert_close(shielded(images), victim(BitDepth(3)(images, HU)))
     assert shielded.mean is None
     assert shielded.std is None
+
+
+def test_a_defence_is_told_beside_the_same_weights(trained):
+    """Runs with and without it are told apart by how the model is called, not by its weights."""
+    victim, images, truth = trained
+    shielded = defended(victim, JPEG(40), seed=3)
+    info = DatasetInfo("slices", "ordinal", tuple("abcde"), channels=1)
+    data = InMemoryDataset(info, [Sample(f"s{k}", images[k], truth[k]) for k in range(2)])
+    bare, behind = (
+        mr.evaluate(one, data, {"fgsm": mr.FGSM()}, [mr.Threat(1 / 255)]).info.parts["slices"]
+        for one in (victim, shielded)
+    )
+    assert bare.weights_sha256 == behind.weights_sha256
+    assert "defence" not in bare.victim
+    assert behind.victim["defence"] == JPEG(40).describe()
+    assert behind.victim["defence_seed"] == 3
+
+
+def test_a_defence_is_told_however_the_victim_is_made():
+    model = Preprocessed(Echo(), BitDepth(3), HU, mean=40, std=400, seed=2)
+    by_hand = mr.Victim(model, mr.Segmentation(2), HU).describe()
+    assert by_hand == defended(mr.Victim(Echo(), mr.Segmentation(2), HU, mean=40, std=400), BitDepth(3), 2).describe()
+    assert (by_hand["defence"], by_hand["mean"], by_hand["std"]) == (BitDepth(3).describe(), [40.0], [400.0])
 
 
 def test_an_attack_sees_through_a_defence_that_has_no_gradient(trained):

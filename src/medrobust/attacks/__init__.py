@@ -6,6 +6,7 @@ from medrobust.attacks.apgd import APGD, APGDDLR, APGDT, AdaptiveWalk
 from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
 from medrobust.attacks.carlini_wagner import CarliniWagner
 from medrobust.attacks.catalogue import ATTACKS
+from medrobust.attacks.copies import Expectation, Mixing, Scales
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dag_loss import DAGLoss
 from medrobust.attacks.ddn import DDN
@@ -32,7 +33,7 @@ from medrobust.attacks.gradients import (
     VarianceTuning,
 )
 from medrobust.attacks.hop_skip_jump import HopSkipJump
-from medrobust.attacks.inputs import Diversity, Expectation, LookAhead, Mixing, Scales
+from medrobust.attacks.inputs import Diversity, LookAhead
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.losses import DLR, JensenShannon, Logit, Margin, SquaredScore, TargetedDLR
 from medrobust.attacks.losses_catalogue import LOSSES, make_loss

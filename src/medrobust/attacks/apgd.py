@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
-from medrobust.attacks.case import Case, Effort, Found, rows_where
+from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
 from medrobust.attacks.iterative import IterativeAttack, Keep
-from medrobust.attacks.loop import Plan, run_plan
+from medrobust.attacks.loop import run_plan
 from medrobust.attacks.losses import DLR, Margin, TargetedDLR
 from medrobust.attacks.objectives import Objective
-from medrobust.attacks.per_image import PerImage, exchanged, rows_of
+from medrobust.attacks.per_image import PerImage, either, exchanged, rows_of
+from medrobust.attacks.plan import Plan
 from medrobust.attacks.steps import Length, Move, Situation, Stepper, StepRule, held, stepped
 from medrobust.checks import at_least
 from medrobust.threat import TINY, per_image
@@ -140,8 +141,9 @@ class APGDDLR(APGD):
 class APGDT(APGD):
     """APGD on the targeted DLR, towards one other class after the other, on what still stands. Section 5.1, APGD-T.
 
-    The classes are the most likely ones of the clean image but the true one; success is any wrong answer. Where every
-    answer has but two alternatives there is one run, on the margin.
+    The classes are the most likely ones of the clean image (of each of its pixels) but the true one; success is any
+    wrong answer. Of masks every class is tried and the lowest Dice kept, below `success_dice` too; `early_stop` stops
+    there. Where every answer has but two alternatives there is one run, on the margin.
 
     Args:
         targets: how many classes at most.
@@ -167,9 +169,9 @@ class APGDT(APGD):
                 candidate = found.candidate
             else:
                 before = kept.candidate
-                candidate = exchanged(before, part.worse(rows_of(before, standing), found.candidate), standing)
+                candidate = exchanged(before, _worse(part, rows_of(before, standing), found.candidate), standing)
             kept = Found(candidate, effort)
-            standing = rows_where(~candidate.success)
+            standing = rows_where(~candidate.success if self.early_stop else case.left(candidate) > 0)
             if not len(standing):
                 break
         assert kept is not None
@@ -187,3 +189,9 @@ class APGDT(APGD):
         true = task.targets(log_probs, case.truth).clamp_min(0).unsqueeze(1)
         others = log_probs.scatter(1, true, -torch.inf).argsort(1, descending=True)
         return [TargetedDLR(others[:, rank]) for rank in range(min(self.targets, classes - 1))]
+
+
+def _worse(case: Case, kept: Candidate, other: Candidate) -> Candidate:
+    """Per image the candidate that leaves less of the true answers; among equals that of the higher loss."""
+    left, before = case.left(other), case.left(kept)
+    return either((left < before) | ((left == before) & (other.loss > kept.loss)), kept, other)

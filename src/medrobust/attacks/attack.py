@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import ClassVar, cast, overload
 
-import torch
 from torch import Tensor
 
 from medrobust.attacks.case import Case, Found, check_threat, handed_in, nothing, opened
 from medrobust.attacks.describing import described
+from medrobust.attacks.in_memory import in_memory
 from medrobust.attacks.protocols import Needs
-from medrobust.attacks.result import AttackResult, joined_results
+from medrobust.attacks.result import AttackResult
 from medrobust.attacks.sizes import ListResult, by_size
 from medrobust.errors import InputError
-from medrobust.memory import halved, out_of_memory
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -122,6 +121,14 @@ class BatchAttack(ABC):
             if not isinstance(one, Threat):
                 raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(one).__name__}")
         threats = [one.over(_axes(images)) for one in threats]
+
+        def at_once(
+            images: Tensor, truth: Tensor, threats: Sequence[Threat], ids: Sequence[object] | None
+        ) -> list[AttackResult]:
+            if len(threats) == 1:
+                return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
+            return self.attack_budgets(victim, images, truth, threats, seed, ids)
+
         if isinstance(images, list | tuple):
             if several:
                 raise InputError("images of different sizes are attacked at one budget at a time")
@@ -129,57 +136,11 @@ class BatchAttack(ABC):
             count, (one,) = len(images), threats
 
             def attack(images: Tensor, truth: Tensor, ids: Sequence[object], places: Tensor) -> AttackResult:
-                return self._in_memory(victim, images, truth, [one.rows(places, count)], seed, ids)[0]
+                return in_memory(at_once, images, truth, [one.rows(places, count)], ids)[0]
 
             return by_size(attack, images, truth, ids)
-        results = self._in_memory(victim, cast("Tensor", images), cast("Tensor", truth), threats, seed, ids)
+        results = in_memory(at_once, cast("Tensor", images), cast("Tensor", truth), threats, ids)
         return results if several else results[0]
-
-    def _in_memory(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threats: Sequence[Threat],
-        seed: int,
-        ids: Sequence[object] | None,
-    ) -> list[AttackResult]:
-        """The results; where the whole batch does not fit into memory, of smaller and smaller parts of it."""
-        count = len(images) if isinstance(images, Tensor) else 0
-        known = list(range(count)) if ids is None else list(ids)
-        if count < 2 or not isinstance(truth, Tensor) or len(known) != count or len(truth) != count:
-            return self._at_once(victim, images, truth, threats, seed, ids)
-        parts: list[list[AttackResult]] = []
-        places: list[Tensor] = []
-        size, begin = count, 0
-        while begin < count:
-            rows = torch.arange(begin, min(begin + size, count))
-            some = [threat.rows(rows, count) for threat in threats] if len(rows) < count else threats
-            names = known[begin : begin + size]
-            try:
-                parts.append(self._at_once(victim, images[begin : begin + size], truth[rows], some, seed, names))
-            except (RuntimeError, MemoryError) as error:
-                if len(rows) < 2 or not out_of_memory(error):
-                    raise
-            else:
-                places.append(rows)
-                begin += len(rows)
-                continue
-            size = halved(len(rows))
-        return [joined_results(of_one, places) for of_one in zip(*parts, strict=True)]
-
-    def _at_once(
-        self,
-        victim: Victim,
-        images: Tensor,
-        truth: Tensor,
-        threats: Sequence[Threat],
-        seed: int,
-        ids: Sequence[object] | None,
-    ) -> list[AttackResult]:
-        if len(threats) == 1:
-            return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
-        return self.attack_budgets(victim, images, truth, threats, seed, ids)
 
 
 class SearchAttack(BatchAttack):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medrobust.attacks.per_image import either
+from medrobust.attacks.per_image import either, tiled
 from medrobust.attacks.result import AttackResult
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.errors import InputError
@@ -71,6 +71,16 @@ class Case:
         """What the attacker may choose from."""
         return self.threat.space(self.clean, self.victim.bounds)
 
+    def truth_at(self, variables: Tensor, space: Space | None = None) -> Tensor:
+        """The truth in register with the images of the variables; a target is of the pixels, and stays where it is.
+
+        Args:
+            variables: `(copies · B, …)`, copy k of image b in row k · B + b.
+            space: of as many copies, if there are several.
+        """
+        truth = tiled(self.truth, len(variables) // len(self), len(self))
+        return truth if self.targeted else (space or self.space).truth(truth, variables)
+
     def generators(self, purpose: str) -> list[torch.Generator]:
         """A generator for each image, from seed, id and purpose alone."""
         return sample_generators(self.seed, self.ids, purpose)
@@ -110,10 +120,15 @@ class Case:
             trajectory: to go with the candidate.
         """
         image = self.saved(variables)
-        truth = self.space.truth(self.truth, variables)
+        truth = self.truth_at(variables)
         outputs = self.victim.forward(image)
         loss, success = self.measure(outputs, truth)
         return Candidate(image, outputs, loss, success, trajectory, None if truth is self.truth else truth)
+
+    def left(self, candidate: Candidate) -> Tensor:
+        """What is left of the true answers, `(B,)` in [0, 1]; see `Task.worth`."""
+        truth = self.truth if candidate.truth is None else candidate.truth
+        return self.victim.task.worth(candidate.outputs, truth)
 
     def worse(self, kept: Candidate, other: Candidate) -> Candidate:
         """Per image the candidate that serves the attacker better."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from medrobust.attacks.dense_losses import ASMALoss, CosPGDLoss, SegPGDLoss
+from medrobust.attacks.iterative import Keep
 from medrobust.attacks.objectives import OutputObjective
 from medrobust.attacks.smia import StabilizedAttack
 from medrobust.attacks.steps import Situation, Walk, largest_to_one
@@ -61,7 +62,8 @@ class ASMA(StabilizedAttack):
     """x ← Π(x + α · (β · IoU + τ) · ∇/‖∇‖∞) on `ASMALoss`, towards a chosen mask. arXiv 1907.13124, eq. 2 to 4.
 
     α is eps/4 unless given: at an IoU of 0 the first steps are τ of that, so that it takes many (the paper's are far
-    smaller, and thousands).
+    smaller, and thousands). The better the mask is reached the longer are the steps, which then go past it: the best
+    iterate is handed in. The authors' code saves every twentieth, for a person to choose from.
 
     Args:
         targeted: always: `truth` is the mask to reach. `Towards` makes one of the truth.
@@ -71,6 +73,7 @@ class ASMA(StabilizedAttack):
 
     steps: int = 100
     targeted: bool = True
+    keep: Keep = "best"
     beta: float = 1.0
     tau: float = 0.1
     distance: float = 1.0

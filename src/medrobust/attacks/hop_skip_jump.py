@@ -14,6 +14,7 @@ from medrobust.attacks.asking import NORMS, Decisions
 from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.fooled_starts import first_fooled
+from medrobust.attacks.hop_skip_jump_lengths import BISECTIONS, Lengths
 from medrobust.attacks.protocols import Needs
 from medrobust.checks import at_least, boolean, positive
 from medrobust.errors import InputError
@@ -21,7 +22,6 @@ from medrobust.threat import TINY, nested, per_image
 from medrobust.threat.drawing import drawn
 
 MOST_DIRECTIONS = 10_000
-BISECTIONS = 24  # beyond that, float32 tells no two points of the way apart
 HALVINGS = 20  # of a step that is too long
 
 
@@ -107,12 +107,9 @@ class _Walk:
         self.best = case.clean.clone()
         self.size = torch.full_like(case.clean.flatten(1)[:, 0], torch.inf)
         self.ask = Decisions(case, attack.queries)
-        self.l2 = case.threat.norm == "l2"
-        self.values = self.ask.free.flatten(1).sum(1).clamp_min(1).to(case.clean)  # d, per image
+        self.lengths = Lengths(case, self.ask.free, attack.gamma)
+        self.l2 = self.lengths.l2
         self.generators = case.generators("hopskipjump")
-        # a probe nearer than that would be lost in the images' precision
-        low, high = case.victim.bounds
-        self.finest = 8 * torch.finfo(case.clean.dtype).eps * max(abs(low), abs(high))
 
     def run(self) -> None:
         """Begin at the boundary, then walk until the questions or the rounds are used up."""
@@ -124,7 +121,7 @@ class _Walk:
         )
         points = self._onto_boundary(rows, points)
         for index in range(1, self.attack.steps + 1):
-            going = rows_where(self.ask.left(rows) > self._reserve(rows))
+            going = rows_where(self.ask.left(rows) > self.lengths.reserve(rows))
             rows, points = rows[going], points[going]
             if not len(rows):
                 break
@@ -137,9 +134,9 @@ class _Walk:
         In L2 along the line between the two, in L∞ by the radius to which the change is cut.
         """
         clean = self.case.clean[rows]
-        change, size = points - clean, self._size(points - clean)
+        change, size = points - clean, self.lengths.size(points - clean)
         near, far = torch.zeros_like(size), torch.ones_like(size)
-        rounds = self._bisections(rows)
+        rounds = self.lengths.bisections(rows)
         for index in range(BISECTIONS):
             active = rows_where((index < rounds) & (self.ask.left(rows) > 0))
             if not len(active):
@@ -150,7 +147,7 @@ class _Walk:
             near[active] = torch.where(fooled, near[active], middle)
         everyone = torch.arange(len(rows), device=rows.device)
         points = torch.where(per_image(far < 1, points), self._part(rows, clean, change, size, everyone, far), points)
-        size = self._size(points - clean)
+        size = self.lengths.size(points - clean)
         nearer = rows_where(size < self.size[rows])
         self.best[rows[nearer]], self.size[rows[nearer]] = points[nearer], size[nearer]
         return points
@@ -169,8 +166,8 @@ class _Walk:
         The mean of the directions of probes, each weighted by its answer ±1 less the mean answer.
         """
         wanted = min(int(self.attack.directions * math.sqrt(index)), MOST_DIRECTIONS)
-        counts = (self.ask.left(rows) - self._reserve(rows)).clamp_max(wanted)
-        reach = self._reach(rows, self._size(points - self.case.clean[rows]), index)
+        counts = (self.ask.left(rows) - self.lengths.reserve(rows)).clamp_max(wanted)
+        reach = self.lengths.reach(rows, self.lengths.size(points - self.case.clean[rows]), index)
         total, weighted = torch.zeros_like(points), torch.zeros_like(points)
         decisions = torch.zeros_like(reach)
         begin, most = 0, int(counts.max())
@@ -207,7 +204,7 @@ class _Walk:
 
     def _stepped(self, rows: Tensor, points: Tensor, direction: Tensor, index: int) -> Tensor:
         """Fooled points by a step of ‖x − x*‖/√t, halved until they are; the old ones where there is none."""
-        length = self._size(points - self.case.clean[rows]) / math.sqrt(index)
+        length = self.lengths.size(points - self.case.clean[rows]) / math.sqrt(index)
         moved, open_ = points.clone(), torch.ones_like(rows, dtype=torch.bool)
         for _ in range(HALVINGS):
             active = rows_where(open_ & (self.ask.left(rows) > 0))
@@ -220,32 +217,6 @@ class _Walk:
             open_[active[fooled]] = False
             length = length / 2
         return moved
-
-    def _reach(self, rows: Tensor, size: Tensor, index: int) -> Tensor:
-        """How far away probes are, `(n,)`: a tenth of the bounds' width, later d^.5·θ (L2) or d·θ (L∞) of the size."""
-        low, high = self.case.victim.bounds
-        values = self.values[rows]
-        if index == 1:
-            reach = torch.full_like(values, 0.1 * (high - low))
-        else:
-            reach = self._precision(rows) * (values.sqrt() if self.l2 else values) * size
-        return torch.maximum(reach, self.finest * values.sqrt())
-
-    def _precision(self, rows: Tensor) -> Tensor:
-        """θ, `(n,)`."""
-        return self.attack.gamma / self.values[rows].pow(1.5 if self.l2 else 2.0)
-
-    def _bisections(self, rows: Tensor) -> Tensor:
-        """Halvings of the way until θ of it is left, `(n,)`."""
-        return (-self._precision(rows).log2()).ceil().clamp(1, BISECTIONS)
-
-    def _reserve(self, rows: Tensor) -> Tensor:
-        """Questions to keep for the step and the bisection after an estimate, `(n,)`."""
-        return self._bisections(rows).long() + 5
-
-    def _size(self, change: Tensor) -> Tensor:
-        flat = change.flatten(1)
-        return flat.norm(dim=1) if self.l2 else flat.abs().amax(1)
 
 
 def _signed_uniform(shape: Sequence[int], *, generator: torch.Generator) -> Tensor:

@@ -12,11 +12,12 @@ from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, rows_where
 from medrobust.attacks.gradients import GradientPart, Momentum
 from medrobust.attacks.inputs import InputPart
-from medrobust.attacks.loop import Plan, run_plan
+from medrobust.attacks.loop import run_plan
 from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Objective, TaskLoss
 from medrobust.attacks.parts import make_estimate, make_gradients, make_inputs, make_step
 from medrobust.attacks.per_image import exchanged
+from medrobust.attacks.plan import Plan
 from medrobust.attacks.protocols import Needs
 from medrobust.attacks.sources import Backpropagation, GradientSource
 from medrobust.attacks.steps import Length, StepRule, Walk

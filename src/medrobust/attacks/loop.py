@@ -7,48 +7,22 @@ that a GPU never waits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from medrobust.attacks.asking import CountedVictim
-from medrobust.attacks.case import Candidate, Case, Effort, Found, beats, rows_where
-from medrobust.attacks.gradients import GradientPart, Point
-from medrobust.attacks.inputs import InputPart
+from medrobust.attacks.best_iterate import BestIterate
+from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
+from medrobust.attacks.gradients import Point
 from medrobust.attacks.luck import Luck
-from medrobust.attacks.objectives import Iterate, Objective, Terms
-from medrobust.attacks.per_image import PerImage, State, exchanged, joined, rows_of, tiled
-from medrobust.attacks.sources import GradientSource
-from medrobust.attacks.steps import Length, Move, Situation, StepRule
+from medrobust.attacks.objectives import Iterate, Terms
+from medrobust.attacks.per_image import State, exchanged, joined, rows_of, tiled
+from medrobust.attacks.plan import Plan
+from medrobust.attacks.steps import Move, Situation
 from medrobust.attacks.trajectory import TrajectoryRecorder
-from medrobust.threat import per_image
-from medrobust.transforms import GaussianSmoothing
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The choices that make the loop an attack; see `IterativeAttack` for the words."""
-
-    steps: int
-    step_size: Length
-    objective: Objective
-    source: GradientSource
-    step: StepRule
-    inputs: tuple[InputPart, ...] = ()
-    gradients: tuple[GradientPart, ...] = ()
-    random_start: bool = False
-    restarts: int = 1
-    keep_best: bool = False
-    early_stop: bool = False
-    watch: GaussianSmoothing | None = None
-
-    def rows(self, index: Tensor) -> Plan:
-        """The plan for some of the images, `(n,)` int64: each may have a target and a step length of its own."""
-        length = self.step_size
-        length = length[index.to(length.device)] if isinstance(length, Tensor) else length
-        return replace(self, objective=self.objective.rows(index), step_size=length)
 
 
 def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
@@ -99,8 +73,8 @@ class _Climb:
         self.stepper = plan.step.begin(case, plan.step_size)
         self.source = plan.source.begin(case, f"source {restart}")
         self.luck = Luck()
-        self.best = _BestIterate(case, start) if plan.keep_best else None
-        self.recorder = TrajectoryRecorder(case.victim, case.truth, case.clean, plan.watch) if plan.watch else None
+        self.best = BestIterate(case, start) if plan.keep_best else None
+        self.recorder = TrajectoryRecorder(case.victim, case.clean, plan.watch) if plan.watch else None
         self.move: Move | None = None
         self.before: Tensor | None = None
         self.velocity: Tensor | None = None
@@ -113,7 +87,7 @@ class _Climb:
                 break
         else:
             if self.recorder is not None:
-                self.recorder.record(self.case.space.images(self.variables), None, self._direction)
+                self._record(self.recorder, None)
             trajectory = self.recorder.finish() if self.recorder else None
             candidate = self.case.judge(self.variables, trajectory)
             if self.best is not None:
@@ -143,7 +117,7 @@ class _Climb:
         if self.best is not None:
             self.best.see(self.case, self.variables, self._answers(seen))
         if self.recorder is not None:
-            self.recorder.record(self.case.space.images(self.variables), seen, self._direction)
+            self._record(self.recorder, seen)
         with torch.no_grad():
             value = terms.total.detach().reshape(iterate.copies, -1).mean(0)
             gradient, lost = self.luck.revived(self.case.space.allowed(gradient), self.case, index)
@@ -165,9 +139,10 @@ class _Climb:
         if self.plan.source.asks:
             self.effort.queries[self.rows] += times
 
-    @property
-    def _direction(self) -> Tensor | None:
-        return None if self.move is None else self.move.direction
+    def _record(self, recorder: TrajectoryRecorder, seen: Terms | None) -> None:
+        direction = None if self.move is None else self.move.direction
+        images, truth = self.case.space.images(self.variables), self.case.truth_at(self.variables)
+        recorder.record(images, truth, seen, direction)
 
     def _evaluate(self, index: int) -> Evaluation:
         return Evaluation(self, index)
@@ -199,7 +174,7 @@ class _Climb:
     def _staying(self, seen: Terms | None) -> Tensor | None:
         """Let the images go that reached the goal, as they would be saved; the rows that stay, None for all."""
         case = self.case
-        _, success = case.measure(self._answers(seen), case.space.truth(case.truth, self.variables))
+        _, success = case.measure(self._answers(seen), case.truth_at(self.variables))
         reached = rows_where(success)
         if not len(reached):
             return None
@@ -248,7 +223,6 @@ class Evaluation:
         def whole(value: Tensor | None) -> Tensor | None:
             return tiled(value, copies, count)
 
-        truth = tiled(case.truth, copies, count)
         moved = climb.move if case.threat.pixels else None
         before = climb.move if climb.looks_back and case.threat.pixels else None
         iterate = Iterate(
@@ -256,7 +230,7 @@ class Evaluation:
             steps=climb.plan.steps,
             clean=tiled(case.clean, copies, count),
             current=space.images(variables),
-            truth=space.truth(truth, variables),
+            truth=case.truth_at(variables, space),
             sign=case.sign,
             step_size=climb.plan.step_size if moved is None else moved.length,
             previous=None if before is None else whole(climb.before),
@@ -269,22 +243,3 @@ class Evaluation:
         if climb.plan.source.asks:  # a black box is never shown what no image can be
             iterate = replace(iterate, current=iterate.current.clamp(*case.victim.bounds))
         return climb.objective(climb.counted, iterate), iterate
-
-
-class _BestIterate(PerImage):
-    """Per image the best iterate so far, by the outputs that the objective computed anyway."""
-
-    def __init__(self, case: Case, start: Tensor) -> None:
-        self.variables = start
-        self.success = torch.zeros(len(case), dtype=torch.bool, device=start.device)
-        self.goal = torch.full((len(case),), -torch.inf, device=start.device)
-
-    @torch.no_grad()
-    def see(self, case: Case, current: Tensor, outputs: Any) -> None:
-        """Take an iterate where it is better."""
-        loss, success = case.measure(outputs, case.space.truth(case.truth, current))
-        goal = case.sign * loss
-        better = beats(success, goal, self.success, self.goal)
-        self.variables = torch.where(per_image(better, current), current, self.variables)
-        self.success = torch.where(better, success, self.success)
-        self.goal = torch.where(better, goal, self.goal)

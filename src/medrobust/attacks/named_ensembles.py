@@ -38,9 +38,8 @@ class Standard(Ensemble):
     Images leave every member as soon as they are fooled. Where every answer has but two alternatives, APGD-T is APGD on
     the margin. In L1 there is no Square here.
 
-    Masks are attacked by all but FAB, and the lowest Dice counts. Two of the three do not go for it to the end: APGD-T
-    is over after its first class for a mask that is fooled by then (its Dice below `success_dice`), and Square leaves a
-    mask that is wrong already (below it without any change) as it is.
+    Masks are attacked by all but FAB, and the lowest Dice counts. Square does not go for it to the end: it leaves
+    a mask that is wrong already (its Dice below `success_dice` without any change) as it is.
 
     Args:
         steps: of APGD and FAB, for each target.

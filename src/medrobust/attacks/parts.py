@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from medrobust.attacks.copies import Expectation, Mixing, Scales
 from medrobust.attacks.estimates import NaturalEvolution, SimultaneousPerturbation
 from medrobust.attacks.gradients import (
     GradientPart,
@@ -14,7 +15,7 @@ from medrobust.attacks.gradients import (
     TranslationInvariance,
     VarianceTuning,
 )
-from medrobust.attacks.inputs import Diversity, Expectation, InputPart, LookAhead, Mixing, Scales
+from medrobust.attacks.inputs import Diversity, InputPart, LookAhead
 from medrobust.attacks.sources import GradientSource
 from medrobust.attacks.steps import Adam, StepRule, Walk
 from medrobust.by_name import make, split

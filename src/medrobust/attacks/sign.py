@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from medrobust.attacks.copies import Scales
 from medrobust.attacks.gradients import GradientPart, TranslationInvariance, VarianceTuning
-from medrobust.attacks.inputs import Diversity, InputPart, LookAhead, Scales
+from medrobust.attacks.inputs import Diversity, InputPart, LookAhead
 from medrobust.attacks.iterative import IterativeAttack, Keep
 from medrobust.attacks.patches import PatchWise
 

@@ -22,12 +22,11 @@ from medrobust.victim import Victim
 class Trajectory:
     """Per iterate and sample: every field is float32 `(T + 1, B)`, row t for x'_t after t steps.
 
-    p_t is the prediction at x'_t, δ_t = x'_t − x; for dense tasks KL is the mean over pixels, for detection over the
-    anchors (proposals) that show an object at x'_0.
+    p_t is the prediction at x'_t, δ_t = x'_t − x; for dense tasks KL is the mean over the pixels that are not to be
+    ignored at x'_0, for detection over the anchors (proposals) that show an object there.
 
     Attributes:
-        deviation: the task's loss against the truth (the target, when targeted); under a deformation against the masks
-            where they were, unlike `AttackResult.loss`, which moves them along.
+        deviation: the task's loss against the truth (the target, when targeted), which a deformation moves along.
         stabilization: KL( f(S(x'_t)) ‖ p_t ), the paper's stabilization term.
         kl_previous: KL(p_t ‖ p_{t−1}); NaN in row 0.
         kl_final: KL(p_t ‖ p_T), the distance to the fixed spot; 0 in the last row.
@@ -54,9 +53,8 @@ class Trajectory:
 class TrajectoryRecorder:
     """Watches one run of the loop; `smoothed` outputs that the objective already has are used again."""
 
-    def __init__(self, victim: Victim, truth: Tensor, clean: Tensor, smoothing: GaussianSmoothing) -> None:
+    def __init__(self, victim: Victim, clean: Tensor, smoothing: GaussianSmoothing) -> None:
         self._victim = victim
-        self._truth = truth
         self._clean = clean
         self._smoothing = smoothing
         self._used: Tensor | None = None
@@ -67,21 +65,21 @@ class TrajectoryRecorder:
         self._direction: Tensor | None = None
 
     @torch.no_grad()
-    def record(self, current: Tensor, terms: Terms | None, direction: Tensor | None) -> None:
-        """Note iterate x'_t, with the objective's terms there and the direction of the step that led to it."""
+    def record(self, current: Tensor, truth: Tensor, terms: Terms | None, direction: Tensor | None) -> None:
+        """Note iterate x'_t with the truth in register, the objective's terms and the direction that led there."""
         task = self._victim.task
         outputs = self._victim.forward(current) if terms is None else detached(terms.outputs)
         smoothed = None if terms is None else terms.smoothed
         if smoothed is None:
             smoothed = self._victim.forward(self._smoothing(current))
         if not self._rows:
-            self._used = task.used_positions(outputs, self._truth)
+            self._used = task.used_positions(outputs, truth)
             self._places = task.places(outputs)
         log_p, log_s = (task.log_probs_at(seen, self._places) for seen in (outputs, smoothed))
         delta = current.detach() - self._clean
         flat = delta.flatten(1)
         row = {
-            "deviation": task.loss(outputs, self._truth),
+            "deviation": task.loss(outputs, truth),
             "stabilization": self._kl(log_s, log_p),
             "kl_smoothed": self._kl(log_p, log_s),
             "kl_initial": self._kl(self._log_probs[0] if self._rows else log_p, log_p),

@@ -62,10 +62,18 @@ class Transfer(BatchAttack):
         return to_prepare(self.attack)
 
     def describe(self) -> dict[str, object]:
-        """Those of the attack, with the surrogate; the name tells them apart from the attack on the victim itself."""
-        inner = self.attack.describe()
-        told = {"surrogate": self.name, "surrogate_sha256": weights_fingerprint(self.surrogate.model)[:16]}
-        return {**inner, "attack": f"{inner.get('attack')} via {self.name}", **told}
+        """Those of the attack, with the surrogate; the name tells them apart from the attack on the victim itself.
+
+        Besides the surrogate's weights, "surrogate_sha256", the defence before them is told, if it has one.
+        """
+        inner, surrogate = self.attack.describe(), self.surrogate.describe()
+        return {
+            **inner,
+            "attack": f"{inner.get('attack')} via {self.name}",
+            "surrogate": self.name,
+            "surrogate_sha256": weights_fingerprint(self.surrogate.model)[:16],
+            **{f"surrogate_{one}": surrogate[one] for one in ("defence", "defence_seed") if one in surrogate},
+        }
 
     def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> Attack:
         """What must see the whole data set sees it with the surrogate."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,21 @@ class Call:
 
         places, pieces = at_once.pieces(attacked, len(batch.ids))
         return [joined_results(results, places) for results in zip(*pieces, strict=True)]
+
+
+@torch.no_grad()
+def answered(victim: Victim, batch: Batch, images: Tensor, at_once: AtOnce) -> Any:
+    """A model's outputs for the images of a batch, or for what was made of them; in pieces, if memory runs out.
+
+    Raises:
+        InputError: the model fails.
+    """
+
+    def forward(index: Tensor) -> Any:
+        with model_errors_told(on_images(batch)):
+            return victim(images if len(index) == len(images) else images[index.to(images.device)])
+
+    return at_once.run(forward, len(images))
 
 
 def calls_of(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from medrobust.attacks import Attack
 from medrobust.data import Dataset
 from medrobust.data.file_types import without_suffix
 from medrobust.errors import InputError
-from medrobust.evaluation.attacking import calls_of, check_untargeted, model_errors_told, on_images
+from medrobust.evaluation.at_once import AtOnce
+from medrobust.evaluation.attacking import answered, calls_of, check_untargeted
 from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import warn_of_budgets
 from medrobust.evaluation.columns import Columns, Row, answers, as_rows
@@ -48,7 +50,8 @@ def export_adversarial(
     keeps to the values that it can hold; `deidentify` leaves out of the header what may name a patient. Other images in
     [0, 1] of two spatial axes and 1 or 3 channels become 8-bit PNG: they are put on the 8-bit grid before the attack
     and kept on it by the attack. All others, those resized or cut from volumes, and those of a threat with a finer
-    quantum, become `.npy` of float32 in data units, `(C, *spatial)`.
+    quantum, become `.npy` of float32 in data units, `(C, *spatial)`. Where memory runs out, the batch is halved, and
+    stays so: no image depends on it.
 
     Returns:
         The rows of the manifest, all of the files as read back: index, id, file, clean_file, linf, l2, psnr, ssim, and
@@ -65,6 +68,7 @@ def export_adversarial(
     warn_of_budgets([threat], victim.bounds)
     check_untargeted("for export", attack)
     rows: list[Row] = []
+    at_once = AtOnce(batch_size)
     with new_folder(folder) as unfinished, victim.evaluating():
         (unfinished / CLEAN).mkdir()
         whole = dataset if on_bad is None else Usable(dataset, victim)
@@ -73,8 +77,7 @@ def export_adversarial(
             files = image_files(batch, info, threat, deidentify=deidentify)
             batch = replace(batch, images=files.representable(batch.images))
             victim.task.check_truth(batch.truth)
-            with model_errors_told(on_images(batch)):
-                result = call.attack(victim, batch.images, batch.truth, files.limit(threat), seed, batch.ids)
+            (result,) = replace(call, threats=[files.limit(threat)]).on(victim, batch, seed, at_once)
             names = [
                 _file_name(index, sample.id) + files.suffix(sample)
                 for index, sample in zip(batch.indices, batch.samples, strict=True)
@@ -86,7 +89,8 @@ def export_adversarial(
                     files.write(sample, image.cpu(), path)
                 read = [files.read(sample, path) for sample, path in zip(batch.samples, paths, strict=True)]
                 stored[place] = torch.stack(read).to(batch.images)
-            rows += _rows(victim, batch, batch.moved(result.truth), stored[CLEAN], stored[""], names)
+            outputs = [answered(victim, batch, stored[place], at_once) for place in (CLEAN, "")]
+            rows += _rows(victim, batch, batch.moved(result.truth), stored, outputs, names)
             on_progress(len(names))
         if not rows:
             raise InputError(f"no sample of {info.name!r} could be read")
@@ -95,6 +99,11 @@ def export_adversarial(
             writer.writeheader()
             writer.writerows(rows)
     return rows
+
+
+def folder_name(label: str) -> str:
+    """The label of an attack without spaces and what a file system may refuse."""
+    return re.sub(r'[\s/\\:*?"<>|]+', "_", label)
 
 
 def _file_name(index: int, sample_id: str) -> str:
@@ -108,8 +117,10 @@ def _file_name(index: int, sample_id: str) -> str:
     return f"{index:06d}_{readable}"
 
 
-@torch.no_grad()
-def _rows(victim: Victim, batch: Batch, moved: Batch, clean: Tensor, saved: Tensor, names: list[str]) -> list[Row]:
+def _rows(
+    victim: Victim, batch: Batch, moved: Batch, stored: dict[str, Tensor], outputs: list[Any], names: list[str]
+) -> list[Row]:
+    before, after = outputs
     columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),
@@ -117,9 +128,10 @@ def _rows(victim: Victim, batch: Batch, moved: Batch, clean: Tensor, saved: Tens
         "clean_file": [f"{CLEAN}/{name}" for name in names],
     }
     columns |= victim.task.record_truth(batch.truth, batch.spacing)
-    columns |= answers(victim.task, victim(clean), batch, "before")
-    columns |= answers(victim.task, victim(saved), moved, "after")
-    columns |= {name: values.tolist() for name, values in image_quality(clean, saved, victim.bounds).items()}
+    columns |= answers(victim.task, before, batch, "before")
+    columns |= answers(victim.task, after, moved, "after")
+    quality = image_quality(stored[CLEAN], stored[""], victim.bounds)
+    columns |= {name: values.tolist() for name, values in quality.items()}
     return as_rows({name: [_cell(value) for value in values] for name, values in columns.items()})
 
 

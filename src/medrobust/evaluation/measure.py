@@ -15,7 +15,7 @@ from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation.afterchecks import Aftercheck, aftercheck_part
 from medrobust.evaluation.at_once import AtOnce
-from medrobust.evaluation.attacking import Call, calls_of, check_untargeted, model_errors_told, on_images
+from medrobust.evaluation.attacking import Call, answered, calls_of, check_untargeted, model_errors_told, on_images
 from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import look_like_probabilities
 from medrobust.evaluation.columns import Columns, Row, answers, as_rows, changes, identities
@@ -158,20 +158,10 @@ class _Work:
     def clean_outputs(self, batch: Batch) -> Any:
         """The model's outputs on the clean images, once everything about them is checked."""
         self.victim.task.check_truth(batch.truth)
-        outputs = self.seen(self.victim, batch, batch.images)
+        outputs = answered(self.victim, batch, batch.images, self.at_once)
         self.victim.task.check_outputs(outputs, batch.truth)
         check_finite(outputs, batch.ids, "clean")
         return outputs
-
-    @torch.no_grad()
-    def seen(self, victim: Victim, batch: Batch, images: Tensor) -> Any:
-        """A model's outputs for the images of a batch, or for what was made of them."""
-
-        def forward(index: Tensor) -> Any:
-            with model_errors_told(on_images(batch)):
-                return victim(images if len(index) == len(images) else images[index.to(images.device)])
-
-        return self.at_once.run(forward, len(images))
 
     def attack(self, batch: Batch, outputs: Any, calls: Sequence[tuple[str, Call]], on_progress: Progress) -> list[Row]:
         """The rows of a batch, from its clean outputs on."""
@@ -200,13 +190,14 @@ class _Work:
         moved = batch.moved(result.truth)
         if look.check is None:
             return answers(self.victim.task, result.outputs, moved, "after")
-        outputs = self.seen(look.victim, batch, self._changed(look.check, look.victim, batch, result.adversarial))
+        changed = self._changed(look.check, look.victim, batch, result.adversarial)
+        outputs = answered(look.victim, batch, changed, self.at_once)
         columns = answers(look.victim.task, outputs, moved, "after")
         return {**columns, "success": [not right for right in columns["right_after"]]}
 
     def _look(self, check: Aftercheck, batch: Batch, known: Columns) -> _Look:
         other = check.victim or self.victim
-        outputs = self.seen(other, batch, self._changed(check, other, batch, batch.images))
+        outputs = answered(other, batch, self._changed(check, other, batch, batch.images), self.at_once)
         other.task.check_outputs(outputs, batch.truth)
         check_finite(outputs, batch.ids, f"clean ({check.name})")
         known = {**known, **answers(other.task, outputs, batch, "before")}

@@ -102,7 +102,7 @@ class PartInfo:
         size: number of samples in it; evaluated: how many of them were attacked.
         data_sha256: fingerprint of the data.
         model: where the model came from, e.g. "timm:resnet18".
-        weights_sha256: fingerprint of the model's parameters and buffers.
+        weights_sha256: fingerprint of the model's parameters and buffers, whatever is wrapped around it.
         parameters: their number.
         task: "classification", "ordinal", "multilabel", "segmentation" or "detection".
         success_dice: segmentation: an image counts as right while its mean Dice is at least this.

@@ -63,12 +63,18 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def weights_fingerprint(model: nn.Module) -> str:
-    """SHA-256 (hex) over names, dtypes, shapes and bytes of the model's parameters and buffers."""
+    """SHA-256 (hex) over names, dtypes, shapes and bytes of the model's parameters and buffers.
+
+    What a wrapper (a defence, a sliding window) puts before all the names, `model.`, is left out: the weights are the
+    same. How they are used is told by `Victim.describe`.
+    """
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    while prefix := _common_prefix(state):
+        state = _shortened(state, prefix)
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -126,11 +132,20 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
 
 def _without_prefix(state: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
     while not any(name in wanted for name in state):
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None)
+        prefix = _common_prefix(state)
         if prefix is None:
             break
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        state = _shortened(state, prefix)
     return state
+
+
+def _common_prefix(names: Collection[str]) -> str | None:
+    """What a wrapper put before all of the names, if it did."""
+    return next((prefix for prefix in _PREFIXES if names and all(name.startswith(prefix) for name in names)), None)
+
+
+def _shortened(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 def _first(names: list[str]) -> str:

@@ -23,8 +23,8 @@ class Deformation(ControlThreat):
     u is the cubic B-spline of the variables `(B, axes, grid, …)`, as in free-form deformation (Rueckert et al. 1999,
     doi 10.1109/42.796284); worst-case deformations of images are those of Xiao et al. (arXiv 1801.02612). Values
     between pixels are interpolated linearly, those beyond the rim are the rim's. Class maps move along, by the nearest
-    pixel; labels stay. The image cannot fold while eps < (length − 1)/(2·axes·(grid − 1)) for the length
-    of every axis.
+    pixel; labels stay, and so does a target, which is of the pixels. The image cannot fold while
+    eps < (length − 1)/(2·axes·(grid − 1)) for the length of every axis.
 
     Args:
         eps: in pixels (voxels) of the images as the attack is given them.

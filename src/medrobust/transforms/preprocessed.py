@@ -77,6 +77,11 @@ class Preprocessed(nn.Module):
         """
         return self.model(self.seen(images))
 
+    def describe_preprocessing(self) -> dict[str, object]:
+        """For `Victim.describe`: the transforms ("defence"), their seed, and mean and std, which come after them."""
+        mean, std = (None if values is None else values.tolist() for values in (self.mean, self.std))
+        return {"mean": mean, "std": std, "defence": self.transform.describe(), "defence_seed": self.seed}
+
     def seen(self, images: Tensor) -> Tensor:
         """What the model is given for these images, differentiable in them."""
         if not torch.is_grad_enabled():
@@ -162,20 +167,6 @@ class PreprocessedDetector(Preprocessed):
         return self.family.detect(outputs)
 
 
-class DefendedVictim(Victim):
-    """A victim whose model is `Preprocessed`, and which tells so."""
-
-    def describe(self) -> dict[str, object]:
-        """As of any victim, mean and std being those after the defence; "defence" is what comes before the model."""
-        model = self.model
-        assert isinstance(model, Preprocessed)
-        inside = {
-            name: None if values is None else values.tolist()
-            for name, values in (("mean", model.mean), ("std", model.std))
-        }
-        return {**super().describe(), **inside, "defence": model.transform.describe(), "defence_seed": model.seed}
-
-
 def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
     """The victim with a transform before its model, in the same bounds and with the same normalisation after it.
 
@@ -197,6 +188,4 @@ def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
         )
     else:
         model = Preprocessed(victim.model, transform, victim.bounds, mean, std, seed=seed)
-    return DefendedVictim(
-        model, victim.task, victim.bounds, channels_last=victim.channels_last, autocast=victim.autocast
-    )
+    return Victim(model, victim.task, victim.bounds, channels_last=victim.channels_last, autocast=victim.autocast)
