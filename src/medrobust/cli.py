@@ -32,6 +32,8 @@ from medrobust.cli_options import (
     SkipBad,
     Split,
     Std,
+    Surrogate,
+    SurrogateWeights,
     Weights,
     overrides,
 )
@@ -81,13 +83,8 @@ def evaluate(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
-    surrogate: Annotated[
-        list[str] | None,
-        typer.Option(help="Another model, as --model, to make the attacks on as well; may be repeated."),
-    ] = None,
-    surrogate_weights: Annotated[
-        list[Path] | None, typer.Option(help="Its weights; one for each --surrogate, in their order.")
-    ] = None,
+    surrogate: Surrogate = None,
+    surrogate_weights: SurrogateWeights = None,
     attacks: Annotated[str | None, typer.Option(help="Names, comma-separated; see `medrobust attacks`.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budgets, comma-separated: 1/255, 0.01, 10HU, 5%, 2px.")] = None,
     norm: Norm = None,
@@ -136,13 +133,8 @@ def attack(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
-    surrogate: Annotated[
-        list[str] | None,
-        typer.Option(help="Another model, as --model, to make images on as well; may be repeated."),
-    ] = None,
-    surrogate_weights: Annotated[
-        list[Path] | None, typer.Option(help="Its weights; one for each --surrogate, in their order.")
-    ] = None,
+    surrogate: Surrogate = None,
+    surrogate_weights: SurrogateWeights = None,
     norm: Norm = None,
     seed: Seed = None,
     batch_size: BatchSize = None,

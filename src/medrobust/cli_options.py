@@ -22,6 +22,12 @@ Mean = Annotated[
     str | None, typer.Option(help="Per channel, e.g. 0.485,0.456,0.406: the model sees (image - mean)/std.")
 ]
 Std = Annotated[str | None, typer.Option(help="Per channel, as --mean.")]
+Surrogate = Annotated[
+    list[str] | None, typer.Option(help="Another model, as --model, to attack as well; may be repeated.")
+]
+SurrogateWeights = Annotated[
+    list[Path] | None, typer.Option(help="Its weights; one for each --surrogate, in their order.")
+]
 Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, contrast, bias, deformation or band: what may change.")]
 Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
