@@ -139,11 +139,14 @@ def _crops(name: EmbeddedName, split: Split, repeats: int) -> tuple[Tensor, Tens
 
 
 def _train(model: nn.Module, images: Tensor, truth: Tensor) -> None:
+    # in double precision machines that round differently end at the same float32 weights
+    model.double()
+    images = images.double()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(250):
         batch = torch.randint(len(images), (64,))
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images[batch]), truth[batch]).backward()
         optimizer.step()
-    model.eval()
+    model.float().eval()
     model.requires_grad_(False)

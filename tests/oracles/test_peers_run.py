@@ -111,7 +111,13 @@ def test_linf_attacks_raise_the_loss_within_the_budget(untouched, name):
     eps = untouched.eps["linf"]
     adversarial = CLIMBERS[name](untouched.model, images, truth, eps)
     check_budget(images, adversarial, eps, "linf")
-    assert untouched.loss(adversarial, truth) > 1.5 * untouched.loss(start_at(images, eps), truth)
+    start = start_at(images, eps)
+    if name == "torchattacks TPGD":  # away from the answers on the clean images, whatever the truth is
+        answers, reached, noise = (untouched.model(x).log_softmax(1) for x in (images, adversarial, start))
+        away = [nn.functional.kl_div(x, answers, log_target=True, reduction="batchmean") for x in (reached, noise)]
+        assert away[0] > 1.5 * away[1]
+    else:
+        assert untouched.loss(adversarial, truth) > 1.5 * untouched.loss(start, truth)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_other_norms_raise_the_loss_within_the_budget(untouched, library, norm):
 @pytest.mark.parametrize("name", QUERYING)
 def test_attacks_without_gradients_turn_more_than_noise_does(untouched, name):
     images, truth = untouched.right(16)
-    eps = 3 * untouched.eps["linf"]
+    eps = 5 * untouched.eps["linf"]
     adversarial = QUERYING[name](untouched.model, images, truth, eps)
     check_budget(images, adversarial, eps, "linf")
     by_noise = int(untouched.wrong(start_at(images, eps), truth).sum())
