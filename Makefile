@@ -1,6 +1,7 @@
 # make demo   creates .venv, installs, attacks two small models on real brain slices and writes a report
 # make test   creates .venv if needed, installs the test extra, runs the whole suite
 # make lint   style, types and import rules
+# make coverage   the suite again, slower, with the lines that no test reaches
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,15 +9,18 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 # threads of the two test processes must not fight over the cores
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint coverage clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/medrobust evaluate
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow" --cov --cov-report=
-	$(PYTEST) -m slow --cov --cov-append --cov-report=term:skip-covered
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
+
+coverage: $(VENV)/.installed-dev
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

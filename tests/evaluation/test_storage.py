@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -23,6 +25,13 @@ def run(trained) -> mr.Run:
     info = DatasetInfo(name="slices", task="ordinal", classes=tuple("abcde"), channels=1)
     data = InMemoryDataset(info, [Sample(f"s{k}", images[k], truth[k]) for k in range(8)])
     return mr.evaluate(victim, data, threats=[mr.Threat(eps=2 / 255)], config={"note": "x"})
+
+
+@pytest.fixture(scope="module")
+def saved(run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    run.save(folder)
+    return folder
 
 
 def test_round_trip(run, tmp_path):
@@ -130,8 +139,8 @@ def edit_records(change):
         (lambda f: (f / "gallery.safetensors").write_bytes(b"12345678"), r"gallery.safetensors is damaged"),
     ],
 )
-def test_damage_is_told_in_one_line(run, tmp_path, damage, message):
-    run.save(tmp_path / "run")
+def test_damage_is_told_in_one_line(saved, tmp_path, damage, message):
+    shutil.copytree(saved, tmp_path / "run")
     damage(tmp_path / "run")
     with pytest.raises(InputError, match=message) as caught:
         mr.load_run(tmp_path / "run")

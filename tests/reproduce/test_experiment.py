@@ -20,6 +20,7 @@ from medrobust.reproduce import Benchmark, Experiment, Outcome, conduct
 from medrobust.reproduce.figure import write_figure
 from medrobust.reproduce.summary import findings, summary_text, write_summary
 
+pytestmark = pytest.mark.slow
 COUNT, SIDE = 8, 24
 
 

@@ -131,6 +131,7 @@ def test_thousands_of_images_take_a_moment():
     assert time.perf_counter() - started < 10  # 1 s on an idle core
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 4, 6, 8, 20])
 @pytest.mark.parametrize("kind", ["accuracy", "dice"])
 def test_a_difference_that_is_none_is_rarely_claimed(n, kind):
