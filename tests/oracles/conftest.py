@@ -104,7 +104,7 @@ def oracle_segmenter() -> OracleVictim:
             nn.ReLU(),
             nn.Conv2d(16, 3, 1),
         )
-        _train(model, *_crops("tissue", "train", 4))
+        _train(model, *_crops("tissue", "train", 4), batch=16)
         images, truth = _crops("tissue", "test", 1)
     return OracleVictim(
         model=model,
@@ -138,15 +138,15 @@ def _crops(name: EmbeddedName, split: Split, repeats: int) -> tuple[Tensor, Tens
     return torch.stack(images), torch.stack(labels)
 
 
-def _train(model: nn.Module, images: Tensor, truth: Tensor) -> None:
+def _train(model: nn.Module, images: Tensor, truth: Tensor, batch: int = 64) -> None:
     # in double precision machines that round differently end at the same float32 weights
     model.double()
     images = images.double()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(250):
-        batch = torch.randint(len(images), (64,))
+        rows = torch.randint(len(images), (batch,))
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images[batch]), truth[batch]).backward()
+        nn.functional.cross_entropy(model(images[rows]), truth[rows]).backward()
         optimizer.step()
     model.float().eval()
     model.requires_grad_(False)

@@ -105,7 +105,7 @@ def test_dense_attacks_turn_pixels_within_the_budget(oracle_segmenter, peer):
 def test_adv_libs_dense_attacks_turn_the_share_asked_for(oracle_segmenter, peer):
     adversarial = peer(oracle_segmenter.model, oracle_segmenter.images, oracle_segmenter.truth).detach()
     wrong = oracle_segmenter.wrong(adversarial, oracle_segmenter.truth).flatten(1).float().mean(1)
-    assert float((wrong >= 0.15).float().mean()) > 0.8
+    assert float((wrong >= 0.15).float().mean()) > 0.7
     assert oracle_segmenter.accuracy(oracle_segmenter.images) > 0.9
 
 
