@@ -14,6 +14,7 @@ from medrobust.black_box import BlackBox
 from medrobust.threat import Threat
 
 WINDOWS = 60
+RUNS = (0, 1, 2)
 
 
 @pytest.mark.parametrize("rescale", [True, False])
@@ -54,20 +55,15 @@ def test_square_asks_and_keeps_as_autoattack_on_the_same_draws(untouched, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_square_leaves_no_more_right_than_autoattack(untouched, norm):
+    """In the mean of three runs: one run's share moves by a point."""
     images, truth = untouched.images, untouched.truth
     eps, queries = untouched.eps[norm] * 1.5, 200
-    theirs = from_autoattack.square(
-        untouched.model,
-        images,
-        truth,
-        eps=eps,
-        queries=queries - 2,
-        norm={"linf": "Linf", "l2": "L2"}[norm],
-    )
-    ours = Square(queries=queries)(untouched.victim, images, truth, Threat(eps, norm))
-    right = (~untouched.wrong(images, truth)).float().mean()
-    left, left_to_them = (float((~untouched.wrong(x, truth)).float().mean()) for x in (ours.adversarial, theirs))
-    assert left_to_them < right - 0.05, "the comparison says nothing"
+    threat, name = Threat(eps, norm), {"linf": "Linf", "l2": "L2"}[norm]
+    options = {"eps": eps, "queries": queries - 2, "norm": name}
+    ours = [Square(queries=queries)(untouched.victim, images, truth, threat, seed=seed).adversarial for seed in RUNS]
+    theirs = [from_autoattack.square(untouched.model, images, truth, seed=seed, **options) for seed in RUNS]
+    left, left_to_them = (sum(untouched.accuracy(found) for found in runs) / len(RUNS) for runs in (ours, theirs))
+    assert left_to_them < untouched.accuracy(images) - 0.05, "the comparison says nothing"
     assert left <= left_to_them + 0.01
 
 
