@@ -1,8 +1,8 @@
 """What a victim's options do to the time of a PGD step, and to its effect.
 
-    python benchmarks/options.py [--rounds 5] [--threads 2] [--device cuda] [--only U-Net]
+    python benchmarks/options.py [--rounds 5] [--threads 2] [--device cuda] [--half] [--only U-Net]
 
-Each network as it is, in channels_last, compiled, in half precision, and in their combinations: seconds a step as in
+Each network as it is, in channels_last, compiled, both, and with `--half` in half precision: seconds a step as in
 `step_cost.py` (what is compiled at the first call is not counted), as a ratio to the network as it is. Effect: on a
 trained network, after 10 steps at 2/255: the share of 64 slices turned (level), or the Dice left of 18 (tissue), asked
 of the network as it is.
@@ -35,7 +35,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "channels_last": {"channels_last": True},
     "compile": {"compile": True},
     "compile, channels_last": {"compile": True, "channels_last": True},
-    "bfloat16": {"autocast": "bfloat16"},
+}
+HALF: dict[str, dict[str, object]] = {
     "bfloat16, channels_last": {"autocast": "bfloat16", "channels_last": True},
     "float16, channels_last": {"autocast": "float16", "channels_last": True},
 }
@@ -109,21 +110,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--half", action="store_true", help="of use where the device computes in it")
     parser.add_argument("--only", default="", help="networks whose name begins so")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore", UserWarning)
     print(f"torch {torch.__version__}, {given.device}, {given.threads} threads, {given.rounds} rounds")
+    chosen = {**OPTIONS, **(HALF if given.half else {})}
     for name, network in networks(given.device).items():
         if not name.startswith(given.only):
             continue
-        seconds = step_seconds({words: runner(network, options) for words, options in OPTIONS.items()}, given.rounds)
+        seconds = step_seconds({words: runner(network, options) for words, options in chosen.items()}, given.rounds)
         for words, times in seconds.items():
             ratios = sorted(a / b for a, b in zip(times, seconds["as it is"], strict=True))
             told = [
                 f"{1e3 * statistics.median(times):.1f} ms a step",
                 f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-                f"effect {network.effect(OPTIONS[words]):.3f}",
+                f"effect {network.effect(chosen[words]):.3f}",
             ]
             print(f"{name}: {words:24} {', '.join(told)}", flush=True)
 
