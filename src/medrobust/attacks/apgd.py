@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.apgd_l1 import SparseAdaptiveWalk
-from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
+from medrobust.attacks.case import Candidate, Case, Effort, Found, leaves_less, rows_where
 from medrobust.attacks.iterative import IterativeAttack, Keep
 from medrobust.attacks.loop import run_plan
 from medrobust.attacks.losses import DLR, Margin, TargetedDLR
@@ -193,5 +193,4 @@ class APGDT(APGD):
 
 def _worse(case: Case, kept: Candidate, other: Candidate) -> Candidate:
     """Per image the candidate that leaves less of the true answers; among equals that of the higher loss."""
-    left, before = case.left(other), case.left(kept)
-    return either((left < before) | ((left == before) & (other.loss > kept.loss)), kept, other)
+    return either(leaves_less(case.left(other), other.loss, case.left(kept), kept.loss), kept, other)

@@ -170,6 +170,11 @@ def beats(success: Tensor, goal: Tensor, kept_success: Tensor, kept_goal: Tensor
     return (success & ~kept_success) | ((success == kept_success) & (goal > kept_goal))
 
 
+def leaves_less(left: Tensor, loss: Tensor, kept_left: Tensor, kept_loss: Tensor) -> Tensor:
+    """Less of the true answers first, then the higher loss."""
+    return (left < kept_left) | ((left == kept_left) & (loss > kept_loss))
+
+
 @contextmanager
 def opened(
     victim: Victim,

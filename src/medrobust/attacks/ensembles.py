@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks.attack import BatchAttack
-from medrobust.attacks.case import Case, Effort, Found, check_threat, handed_in, nothing, opened, rows_where
+from medrobust.attacks.case import (
+    Case,
+    Effort,
+    Found,
+    check_threat,
+    handed_in,
+    leaves_less,
+    nothing,
+    opened,
+    rows_where,
+)
 from medrobust.attacks.describing import described
 from medrobust.attacks.per_image import either, exchanged, rows_of
 from medrobust.attacks.protocols import Needs, needs_of, to_prepare
@@ -192,8 +202,7 @@ class _Turn(NamedTuple):
 
     def worse(self, kept: AttackResult, other: AttackResult, rows: Tensor) -> Tensor:
         """Bool `(n,)`: is the other one worse for the model?"""
-        left, left_before = self.left(other, rows), self.left(kept, rows)
-        return (left < left_before) | ((left == left_before) & (other.loss > kept.loss))
+        return leaves_less(self.left(other, rows), other.loss, self.left(kept, rows), kept.loss)
 
 
 def _together(first: AttackResult, second: AttackResult) -> dict[str, Tensor]:
