@@ -135,9 +135,10 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def peak_elsewhere(place: int, side: str, threads: int) -> float:
+def peak_elsewhere(place: int, side: str, options: argparse.Namespace) -> float:
     """The same of the pair at a place, in a process of its own."""
-    command = [sys.executable, __file__, "--threads", str(threads), "--peak", str(place), side]
+    sizes = [f"--{name}={getattr(options, name)}" for name in ("threads", "images", "side")]
+    command = [sys.executable, __file__, *sizes, "--peak", str(place), side]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(answer.stdout.split()[-1])
 
@@ -182,7 +183,7 @@ def main() -> None:
             f"success {effects[0]:.3f} and {effects[1]:.3f}",
         ]
         if options.memory and options.device == "cpu":
-            peaks = [peak_elsewhere(place, side, options.threads) for side in SIDES]
+            peaks = [peak_elsewhere(place, side, options) for side in SIDES]
         elif options.memory:
             peaks = [peak(pair, side, cost) for side in SIDES]
         if options.memory:
