@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import medrobust as mr
+from medrobust.attacks import make_attack
+from medrobust.attacks.about import about
 from medrobust.attacks.attack import BatchAttack
 from medrobust.attacks.per_image import either
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
@@ -209,3 +211,28 @@ def test_of_a_list_of_sizes_it_tells_all_that_is_told_of_each():
     each = [mr.BIM(steps=2)(victim, ragged[k][None], truth[k][None], mr.Deformation(1.0)) for k in range(4)]
     for ours, alone in zip(moved.truth, each, strict=True):
         assert torch.equal(ours, alone.truth[0])
+
+
+@pytest.mark.parametrize(
+    "threat",
+    [mr.Contrast(eps=0.2), mr.Deformation(1.0), mr.BandNoise(eps=0.05)],
+    ids=["contrast", "deformation", "band"],
+)
+def test_of_masks_sea_is_left_out_where_it_cannot_be(threat):
+    victim, images, truth = segmenter()
+    attack = make_attack("medrobust", steps=3, queries=5)
+    result = attack(victim, images, truth, threat)
+    assert bool((victim.task.worth(result.outputs, truth if result.truth is None else result.truth) < 1).any())
+    (told,) = attack.omissions("medrobust", victim, threat)
+    assert "sea" in told.partition("what is left")[0]
+    assert f"not for changes within {threat.norm}" in told
+
+
+@pytest.mark.parametrize("threat", [mr.Contrast(eps=0.2), mr.BandNoise(eps=0.05)], ids=["contrast", "band"])
+def test_sea_alone_tells_what_it_is_not_for(trained, threat):
+    victim, images, truth = segmenter()
+    with pytest.raises(InputError, match=f"SEA is for changes within linf or l2 or l1, the threat is {threat.norm}"):
+        mr.SEA(steps=3)(victim, images, truth, threat)
+    with pytest.raises(InputError, match=r"SEA needs an answer at every pixel \(a segmentation task\), got ordinal"):
+        mr.SEA(steps=3)(*trained, THREATS[0])
+    assert about("sea").norms == ("linf", "l2", "l1")

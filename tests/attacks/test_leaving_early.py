@@ -220,7 +220,7 @@ class TestMemory:
     def test_one_image_that_is_too_large_is_an_error(self, crowd):
         victim, images, truth = crowd
         small = mr.Victim(Greedy(victim.model, 0, MemoryError("out")), victim.task)
-        with pytest.raises(MemoryError):
+        with pytest.raises(InputError, match="out of memory with a single image; resize the images"):
             mr.BIM(steps=1)(small, images[:1], truth[:1], THREAT)
 
     def test_other_errors_are_not_retried(self, crowd):

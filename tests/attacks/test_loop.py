@@ -166,3 +166,8 @@ def test_a_black_box_is_never_shown_what_no_image_can_be(four, parts):
     assert len(ranges) > 4
     assert min(low for low, _ in ranges) >= 0
     assert max(high for _, high in ranges) <= 1
+
+
+def test_no_budget_at_all_is_told(trained):
+    with pytest.raises(InputError, match="no budget to attack at"):
+        mr.PGD()(*trained, [])

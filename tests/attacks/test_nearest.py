@@ -359,9 +359,10 @@ def test_a_threat_that_it_does_not_know_is_refused(attack: NearestAttack, threat
 @pytest.mark.parametrize("attack", [DeepFool(), FAB(), FAB(targets=2)])
 def test_a_border_needs_one_answer_per_image(attack):
     victim, images, _ = build(CASES["segmentation"])
-    truth = victim.task.predict(victim(images)).detach()
-    with pytest.raises(InputError, match=r"needs one answer per image, got segmentation"):
-        attack(victim, images, truth, Threat(eps=1))
+    right = victim.task.predict(victim(images)).detach()
+    for truth in (right, 1 - right):
+        with pytest.raises(InputError, match=r"needs one answer per image, got segmentation"):
+            attack(victim, images, truth, Threat(eps=1))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attacks import SMIA, OneChange, Stabilized, Universal
+from medrobust.attacks import SMIA, Ensemble, OneChange, Stabilized, Transfer, Universal
 from medrobust.attacks.objectives import TaskLoss
 from medrobust.black_box import BlackBox
 from medrobust.data import Sample
@@ -211,3 +211,50 @@ def test_of_a_black_box_it_cannot_be_made(separable):
     ):
         with pytest.raises(InputError, match="Universal needs gradients, and a black box gives none"):
             make()
+
+
+class Greedy(nn.Module):
+    """A network on a machine that holds five images."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > 5:
+            raise MemoryError
+        return self.inner(images)
+
+
+@pytest.mark.filterwarnings("ignore::medrobust.errors.MedrobustWarning")
+@pytest.mark.parametrize("inside", ["alone", "transfer"])
+def test_where_memory_runs_out_it_is_still_one_change(separable, inside):
+    """Steps of all twelve images, whose gradients are taken five at a time."""
+    victim, images, truth = separable
+    images = images + 0.02 * torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
+    small = Victim(Greedy(victim.model), victim.task)
+    attack = Universal(epochs=3, batch_size=12)
+    wrapped = attack if inside == "alone" else Transfer(attack, small, "itself")
+    whole, halved = attack(victim, images, truth, Threat(0.02)), wrapped(small, images, truth, Threat(0.02))
+    assert torch.allclose(halved.delta, whole.delta, atol=1e-6)
+    assert float(halved.delta.std(0).max()) < 1e-6
+    assert halved.steps_used.tolist() == [3] * 12
+
+
+def test_an_ensemble_is_not_halved_around_it(separable):
+    """Else every half would have a change of its own."""
+    victim, images, truth = separable
+    small = Victim(Greedy(victim.model), victim.task)
+    with pytest.raises(MemoryError):
+        Ensemble(members=[("universal", Universal())])(small, images, truth, Threat(0.1))
+
+
+@pytest.mark.filterwarnings("ignore::medrobust.errors.MedrobustWarning")
+def test_of_a_data_set_it_is_made_in_the_memory_there_is(separable):
+    victim, images, truth = separable
+    small = Victim(Greedy(victim.model), victim.task)
+    changes = [
+        Universal(epochs=2, batch_size=12).prepared(one, Samples(images, truth), Threat(0.1), 0).change
+        for one in (victim, small)
+    ]
+    assert torch.allclose(*changes, atol=1e-6)

@@ -36,6 +36,15 @@ def test_two_parts(run):
     assert "secret" not in text
 
 
+def test_a_long_label_takes_several_lines():
+    records = classifier_records("p", attacks=["pgd via resnet18", "pgd via resnet50"], budgets=(1 / 255,))
+    text = shown(records, run_info({"p": part_info("ordinal", "abcde")}))
+    lines = text.splitlines()
+    for number in ("resnet18", "resnet50"):
+        (place,) = [k for k, line in enumerate(lines) if line.startswith(number)]
+        assert lines[place - 1].startswith("pgd via ")
+
+
 @pytest.mark.parametrize(
     ("task", "records"),
     [

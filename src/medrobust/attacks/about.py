@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medrobust.attacks.attack import SearchAttack
+from medrobust.attacks.attack import BatchAttack
 from medrobust.attacks.catalogue import ENSEMBLE, entry_of, options_of
 from medrobust.attacks.ensembles import Ensemble
 from medrobust.attacks.protocols import Attack, needs_of
@@ -61,8 +61,8 @@ def _needs(attack: Attack | None) -> str:
     return "gradients, scores" if isinstance(attack, Ensemble) and needs == "scores" else needs
 
 
-def _norms(attack: Attack | None) -> tuple[str, ...]:
-    if not isinstance(attack, SearchAttack):
+def _norms(attack: object) -> tuple[str, ...]:
+    if not isinstance(attack, BatchAttack):
         return ()
     if attack.pixels_only:
         return tuple(norm for norm in THREATS if make_threat(norm, eps=0.01).pixels)

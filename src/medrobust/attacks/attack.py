@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import ClassVar, cast, overload
+from typing import ClassVar, Literal, cast, overload
 
 from torch import Tensor
 
+from medrobust.attacks.applicable import check_kinds, check_seen, check_victim
+from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.case import Case, Found, check_threat, handed_in, nothing, opened
 from medrobust.attacks.describing import described
-from medrobust.attacks.in_memory import in_memory
 from medrobust.attacks.protocols import Needs
-from medrobust.attacks.result import AttackResult
+from medrobust.attacks.result import AttackResult, joined_results
 from medrobust.attacks.sizes import ListResult, by_size
 from medrobust.errors import InputError
 from medrobust.threat import Threat
@@ -22,6 +23,18 @@ from medrobust.victim import Victim
 
 class BatchAttack(ABC):
     """Attacks a batch or a list of images, at one budget or several; stateless between calls."""
+
+    norms: ClassVar[tuple[str, ...] | None] = None
+    """Of the threats that it can attack within; None: of all."""
+    pixels_only: ClassVar[bool] = False
+    """Whether one of its parts is for changes of single pixels: then it is for no imaging family but band noise."""
+    answers: ClassVar[Literal["image", "pixel"] | None] = None
+    """What the task must give one answer about; None: anything."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether what becomes of an image is the same, whatever images are attacked with it."""
+        return True
 
     @property
     def shares_budgets(self) -> bool:
@@ -117,40 +130,55 @@ class BatchAttack(ABC):
         check_victim(victim)
         several = isinstance(threat, list | tuple)
         threats = cast("Sequence[Threat]", threat if several else [threat])
+        if not threats:
+            raise InputError("no budget to attack at: give a Threat, or a list of at least one")
         for one in threats:
             if not isinstance(one, Threat):
                 raise InputError(f"threat must be a Threat, e.g. Threat(eps=4/255), got {type(one).__name__}")
         threats = [one.over(_axes(images)) for one in threats]
 
-        def at_once(
-            images: Tensor, truth: Tensor, threats: Sequence[Threat], ids: Sequence[object] | None
-        ) -> list[AttackResult]:
-            if len(threats) == 1:
-                return [self.attack_batch(victim, images, truth, threats[0], seed, ids)]
-            return self.attack_budgets(victim, images, truth, threats, seed, ids)
-
         if isinstance(images, list | tuple):
             if several:
                 raise InputError("images of different sizes are attacked at one budget at a time")
-
             count, (one,) = len(images), threats
 
             def attack(images: Tensor, truth: Tensor, ids: Sequence[object], places: Tensor) -> AttackResult:
-                return in_memory(at_once, images, truth, [one.rows(places, count)], ids)[0]
+                return self._in_memory(victim, images, truth, [one.rows(places, count)], seed, ids)[0]
 
             return by_size(attack, images, truth, ids)
-        results = in_memory(at_once, cast("Tensor", images), cast("Tensor", truth), threats, ids)
+        results = self._in_memory(victim, cast("Tensor", images), cast("Tensor", truth), threats, seed, ids)
         return results if several else results[0]
+
+    def _in_memory(
+        self,
+        victim: Victim,
+        images: Tensor,
+        truth: Tensor,
+        threats: Sequence[Threat],
+        seed: int,
+        ids: Sequence[object] | None,
+    ) -> list[AttackResult]:
+        """The results for a batch; where it does not fit into memory, of smaller and smaller parts of it."""
+        count = len(images) if isinstance(images, Tensor) else 0
+        known = list(range(count)) if ids is None else list(ids)
+        in_order = bool(count) and isinstance(truth, Tensor) and len(truth) == len(known) == count
+        if not self.independent or not in_order:  # what is out of order is told there
+            return self.attack_budgets(victim, images, truth, threats, seed, ids)
+
+        def attacked(rows: Tensor) -> list[AttackResult]:
+            if len(rows) == count:
+                return self.attack_budgets(victim, images, truth, threats, seed, known)
+            some, names = [threat.rows(rows, count) for threat in threats], [known[row] for row in rows.tolist()]
+            return self.attack_budgets(victim, images[rows], truth[rows], some, seed, names)
+
+        places, parts = AtOnce(count).pieces(attacked, count)
+        return [joined_results(of_one, places) for of_one in zip(*parts, strict=True)]
 
 
 class SearchAttack(BatchAttack):
     """An attack that searches for images of its own: the base of all but those that wrap others."""
 
     needs: ClassVar[Needs] = "gradients"
-    norms: ClassVar[tuple[str, ...] | None] = None
-    """Of the threats that it can attack within; None: of all."""
-    pixels_only: ClassVar[bool] = False
-    """Whether one of its parts is for changes of single pixels: then it is for no imaging family but band noise."""
     targeted: bool
 
     def sees(self) -> Needs:
@@ -182,8 +210,7 @@ class SearchAttack(BatchAttack):
     ) -> list[AttackResult]:
         """As `attack_batch`, at every budget."""
         check_seen(self, victim)
-        for threat in threats:
-            check_norm(self, threat)
+        check_kinds(self, victim, threats)
         for threat in threats[1:]:
             check_threat(threat, images, victim, targeted=self.targeted)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=self.targeted) as case:
@@ -195,31 +222,6 @@ class SearchAttack(BatchAttack):
     def search_all(self, cases: Sequence[Case]) -> list[Found]:
         """Search at several budgets; the cases differ in nothing else. What is shared between them is told here."""
         return [self.search(case) for case in cases]
-
-
-def check_seen(attack: SearchAttack, victim: Victim) -> None:
-    """Raise `InputError` when the attack needs gradients and the victim gives none."""
-    if attack.sees() == "gradients" and not victim.differentiable:
-        raise InputError(
-            f"{type(attack).__name__} needs gradients, and a black box gives none: use square, nes or hopskipjump, "
-            "or attack another model (a surrogate) and show its images to this one"
-        )
-
-
-def check_victim(victim: object) -> None:
-    """Raise `InputError` for a model that is not wrapped."""
-    if not isinstance(victim, Victim):
-        kind = type(victim).__name__
-        raise InputError(f"victim must be a Victim, e.g. Victim(model, Classification(5)), got {kind}")
-
-
-def check_norm(attack: SearchAttack, threat: Threat) -> None:
-    """Raise `InputError` when the attack cannot keep to such a threat."""
-    if attack.norms is not None and threat.norm not in attack.norms:
-        allowed = " or ".join(attack.norms)
-        raise InputError(f"{type(attack).__name__} is for changes within {allowed}, the threat is {threat.norm}")
-    if attack.pixels_only and not threat.pixels:
-        raise InputError(f"{type(attack).__name__} is for changes of single pixels, the threat is {threat.norm}")
 
 
 def _axes(images: Tensor | Sequence[Tensor]) -> int:

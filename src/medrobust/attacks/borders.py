@@ -17,7 +17,6 @@ from medrobust.attacks.case import Case
 from medrobust.attacks.nearest import length
 from medrobust.attacks.positions import Positions
 from medrobust.errors import InputError
-from medrobust.tasks import Detection
 from medrobust.threat import TINY, per_image
 
 
@@ -92,14 +91,8 @@ class Borders:
     @classmethod
     @torch.no_grad()
     def of(cls, name: str, case: Case, most: int | None = None) -> Borders:
-        """Those of the clean images, at most so many of each.
-
-        Raises:
-            InputError: the task has not one answer per image.
-        """
+        """Those of the clean images, at most so many of each."""
         task = case.victim.task
-        if task.dense or isinstance(task, Detection):
-            raise InputError(f"{name} needs one answer per image, got {task.name}")
         positions = Positions.of(name, task, case.victim.forward(case.clean), case.truth)
         true = torch.zeros_like(positions.log_probs, dtype=torch.bool).scatter(1, positions.at.unsqueeze(1), True)
         used = ~true & positions.used.unsqueeze(1)

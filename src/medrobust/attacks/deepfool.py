@@ -46,6 +46,7 @@ class DeepFool(NearestAttack):
     targeted: bool = field(default=False, init=False)
 
     norms: ClassVar[tuple[str, ...]] = ("l2", "linf")
+    answers = "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()

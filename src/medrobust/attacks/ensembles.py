@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from medrobust.attacks.applicable import check_kinds
 from medrobust.attacks.attack import BatchAttack
 from medrobust.attacks.case import (
     Case,
@@ -104,6 +105,11 @@ class Ensemble(BatchAttack):
         )
 
     @property
+    def independent(self) -> bool:
+        """Whether every member is."""
+        return all(one.attack.independent for one in self.members)
+
+    @property
     def shares_budgets(self) -> bool:
         """What is broken within a smaller ball is not attacked again."""
         return True
@@ -128,6 +134,7 @@ class Ensemble(BatchAttack):
         ids: Sequence[object] | None,
     ) -> list[AttackResult]:
         """All members at every budget, from the smallest on where the balls lie in each other."""
+        check_kinds(self, victim, threats)
         for threat in threats[1:]:
             check_threat(threat, images, victim, targeted=False)
         with opened(victim, images, truth, threats[0], seed, ids, targeted=False) as case:

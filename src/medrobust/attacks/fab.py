@@ -53,6 +53,7 @@ class FAB(NearestAttack):
     targeted: bool = field(default=False, init=False)
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    answers = "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medrobust.attacks.apgd import APGD, APGDT
-from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dense import CosPGD, SegPGD
 from medrobust.attacks.ensembles import Ensemble, Member
@@ -136,5 +135,5 @@ def _hindrance(member: Member, victim: Victim, threat: Threat) -> str | None:
     """Why a member cannot attack this victim within this threat, if it cannot."""
     if needs_of(member.attack) == "gradients" and not victim.differentiable:
         return "a black box gives no gradients"
-    norms = member.attack.norms if isinstance(member.attack, SearchAttack) else None
+    norms = member.attack.norms
     return None if norms is None or threat.norm in norms else f"not for changes within {threat.norm}"

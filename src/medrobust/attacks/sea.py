@@ -73,8 +73,13 @@ class SEA(Ensemble):
 
     Args:
         steps: of each of the three.
+
+    Raises:
+        InputError: fewer than 3 steps. When run: the task is no segmentation, or the threat of an imaging family.
     """
 
+    norms = ShrinkingAPGD.norms
+    answers = "pixel"
     steps: int = 300
 
     def __post_init__(self) -> None:

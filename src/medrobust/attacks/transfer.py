@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.attack import BatchAttack
 from medrobust.attacks.protocols import Attack, Needs, needs_of, to_prepare
 from medrobust.attacks.result import AttackResult
@@ -50,6 +51,11 @@ class Transfer(BatchAttack):
     def targeted(self) -> bool:
         """Whether the attack is."""
         return self.attack.targeted
+
+    @property
+    def independent(self) -> bool:
+        """Whether the attack is."""
+        return not isinstance(self.attack, BatchAttack) or self.attack.independent
 
     @property
     def shares_budgets(self) -> bool:
@@ -114,7 +120,8 @@ class Transfer(BatchAttack):
     def _shown(self, victim: Victim, truth: Tensor, made: AttackResult, ids: Sequence[object] | None) -> AttackResult:
         if not len(made.adversarial):
             return made
-        outputs = victim(made.adversarial)
+        images = made.adversarial
+        outputs = AtOnce(len(images)).run(lambda rows: victim(images[rows.to(images.device)]), len(images))
         check_finite(outputs, list(range(len(made.adversarial))) if ids is None else ids, "attacked")
         device = made.success.device
         truth = (truth if made.truth is None else made.truth).to(made.adversarial.device)

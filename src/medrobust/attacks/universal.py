@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from medrobust.attacks.attack import SearchAttack, check_seen
+from medrobust.attacks.applicable import check_kinds, check_seen
+from medrobust.attacks.at_once import AtOnce
+from medrobust.attacks.attack import BatchAttack, SearchAttack
 from medrobust.attacks.case import Case, Effort, Found, opened
 from medrobust.attacks.gradients import unit_mean
 from medrobust.attacks.losses_catalogue import make_loss
 from medrobust.attacks.objectives import Iterate, Objective, TaskLoss
+from medrobust.attacks.protocols import Needs
+from medrobust.attacks.result import AttackResult
 from medrobust.checks import at_least, boolean, positive
 from medrobust.data import Dataset, stack
 from medrobust.errors import InputError
@@ -50,7 +55,7 @@ class OneChange(SearchAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Universal(SearchAttack):
+class Universal(BatchAttack):
     """δ ← Π(δ + α · steepest(mean over a batch of ∇J(x + δ)/mean|∇J|)), over all images, several times.
 
     Universal perturbations are Moosavi-Dezfooli et al.'s (arXiv 1610.08401); this way to them is that of Shafahi,
@@ -72,6 +77,7 @@ class Universal(SearchAttack):
     """
 
     norms = PIXEL_NORMS
+    needs: ClassVar[Needs] = "gradients"
     epochs: int = 10
     step_size: float | None = None
     batch_size: int = 16
@@ -85,6 +91,11 @@ class Universal(SearchAttack):
         if self.step_size is not None:
             positive("step_size", self.step_size)
         object.__setattr__(self, "loss", make_loss(self.loss))
+
+    @property
+    def independent(self) -> bool:
+        """No: one change is for all."""
+        return False
 
     def fit(self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int = 0) -> OneChange:
         """The change for these images `(N, C, *spatial)`, as an attack on any others of their size.
@@ -100,13 +111,16 @@ class Universal(SearchAttack):
         batches = _Stored(dataset, victim, self.batch_size)
         return OneChange(self._fitted(victim, batches, threat, seed), targeted=self.targeted)
 
-    def search(self, case: Case) -> Found:
+    def attack_batch(
+        self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
+    ) -> AttackResult:
         """The change for this batch, on this batch."""
-        batches = list(self._cut(case.clean, case.truth, case.ids))
-        change = self._fitted(case.victim, batches, case.threat, case.seed)
-        found = OneChange(change, targeted=self.targeted).search(case)
-        found.effort.steps += self.epochs
-        return found
+        known = range(len(images)) if ids is None else ids
+        made = OneChange(
+            self._fitted(victim, list(self._cut(images, truth, known)), threat, seed), targeted=self.targeted
+        )
+        found = made(victim, images, truth, threat, seed, ids)
+        return replace(found, steps_used=found.steps_used + self.epochs)
 
     def _cut(
         self, images: Tensor, truth: Tensor, ids: Sequence[object]
@@ -117,6 +131,7 @@ class Universal(SearchAttack):
 
     def _fitted(self, victim: Victim, batches: Batches, threat: Threat, seed: int) -> Tensor:
         check_seen(self, victim)
+        check_kinds(self, victim, [threat])
         if not threat.pixels or isinstance(threat.eps, Tensor) or threat.mask is not None or threat.region is not None:
             raise InputError(
                 "a universal change is one for all images: it needs linf, l2 or l1 without a mask or region"
@@ -124,6 +139,7 @@ class Universal(SearchAttack):
         loose = replace(threat, quantum=None)
         change: Tensor | None = None
         space: Space | None = None
+        at_once = AtOnce(self.batch_size)
         alpha = threat.eps / 10 if self.step_size is None else self.step_size
         for _ in range(self.epochs):
             for images, truth, ids in batches:
@@ -133,20 +149,23 @@ class Universal(SearchAttack):
                         change, space = zero, loose.space(zero, (-torch.inf, torch.inf))
                     if case.clean.shape[1:] != change.shape[1:]:
                         raise InputError("a universal change is for images of one size: give resize")
-                    step = space.steepest(self._mean_gradient(case, change), change)
+                    step = space.steepest(self._mean_gradient(case, change, at_once), change)
                     change = change + alpha * step
                     space.project_(change)
         if change is None:
             raise InputError("a universal change needs images to be made of")
         return change[0]
 
-    def _mean_gradient(self, case: Case, change: Tensor) -> Tensor:
+    def _mean_gradient(self, case: Case, change: Tensor, at_once: AtOnce) -> Tensor:
+        return at_once.run(lambda rows: self._gradients(case.rows(rows), change), len(case)).mean(0, keepdim=True)
+
+    def _gradients(self, case: Case, change: Tensor) -> Tensor:
+        """Of each image at the change, all of one size, `(n, C, *spatial)`."""
         moved = (case.clean + change).clamp(*case.victim.bounds).requires_grad_()
         objective = self.loss.begin(case.victim, case.clean, case.truth)
         terms = objective(case.victim, Iterate(0, 1, case.clean, moved, case.truth, case.sign))
         (gradient,) = torch.autograd.grad(terms.total.sum(), moved)
-        finite = torch.where(torch.isfinite(gradient), gradient, 0)
-        return unit_mean(finite).mean(0, keepdim=True)
+        return unit_mean(torch.where(torch.isfinite(gradient), gradient, 0))
 
 
 class _Stored(Sequence[tuple[Tensor, Tensor, Sequence[object]]]):

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks import Attack, AttackResult
+from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.attack import BatchAttack
 from medrobust.attacks.protocols import Preparable, to_prepare
 from medrobust.attacks.result import joined_results
 from medrobust.data import Dataset
 from medrobust.errors import InputError, MedrobustError
-from medrobust.evaluation.at_once import AtOnce
 from medrobust.evaluation.batches import Batch
 from medrobust.memory import out_of_memory
 from medrobust.threat import Threat

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks import Attack
+from medrobust.attacks.at_once import AtOnce
 from medrobust.data import Dataset
 from medrobust.data.file_types import without_suffix
 from medrobust.errors import InputError
-from medrobust.evaluation.at_once import AtOnce
 from medrobust.evaluation.attacking import answered, calls_of, check_untargeted
 from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import warn_of_budgets

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks import Attack, AttackResult
+from medrobust.attacks.at_once import AtOnce
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation.afterchecks import Aftercheck, aftercheck_part
-from medrobust.evaluation.at_once import AtOnce
 from medrobust.evaluation.attacking import Call, answered, calls_of, check_untargeted, model_errors_told, on_images
 from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import look_like_probabilities

@@ -49,8 +49,8 @@ def _table(lines: PartTable, part: PartInfo) -> Table:
     traits = TASK_TRAITS[part.task]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     budgets = [budget_text(budget[0].norm, budget[0].eps, part) for budget in lines.budgets]
-    widest = max(_LABEL, *map(len, budgets))  # a label may be cut short, a budget may not
-    table.add_column("attack", no_wrap=True, overflow="ellipsis", max_width=widest)
+    widest = max(map(len, budgets), default=0)  # a label may take several lines, a budget may not
+    table.add_column("attack", overflow="fold", min_width=widest, max_width=max(_LABEL, widest))
     for metric in traits.metrics:
         table.add_column(_SHORT.get(metric, metric), no_wrap=True)
     for heading in ("drop", "success", "L∞", "PSNR", "SSIM"):

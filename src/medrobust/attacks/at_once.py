@@ -1,4 +1,4 @@
-"""How many images a model is given at once: fewer from the moment that memory runs out, for the rest of a run."""
+"""How many images a model is given at once: fewer from the moment that memory runs out, for the rest of the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 @dataclass
 class AtOnce:
-    """The number of images that work on one batch is given at once.
+    """The number of images that some work is given at once.
 
     Attributes:
         images: at most so many.
@@ -59,7 +59,9 @@ class AtOnce:
                 if not out_of_memory(error):
                     raise
                 if len(piece) < 2:
-                    raise InputError(f"out of memory with a single image; resize the images ({error})") from error
+                    raise InputError(
+                        f"out of memory with a single image; resize the images, or lower the attack's at_once ({error})"
+                    ) from error
             finally:
                 self._hear(heard)
         with halvings() as heard:

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import nn
 
 import medrobust as mr
+from medrobust.attacks.at_once import AtOnce
 from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError, MedrobustWarning
 from medrobust.evaluation import Aftercheck, export_adversarial
-from medrobust.evaluation.at_once import AtOnce
 from medrobust.memory import halved, halvings
 
 THREATS = [mr.Threat(4 / 255)]
