@@ -147,7 +147,7 @@ def test_sea_shrinks_its_ball():
 def test_of_budgets_of_other_kinds_each_begins_with_its_own_truth():
     """A deformation moves the masks along, also where another kind of threat comes first."""
     victim, images, truth = segmenter()
-    attack = mr.Ensemble(members=[("bim", mr.BIM(steps=2))])
+    attack = mr.Ensemble(members=[("bim", mr.BIM(steps=4))])
     still, moved = attack(victim, images, truth, [mr.Threat(1e-3), mr.Deformation(1.0)])
     alone = attack(victim, images, truth, mr.Deformation(1.0))
     assert still.truth is None

@@ -67,7 +67,7 @@ def test_a_truth_moves_along_as_ever():
 @pytest.mark.parametrize("targeted", [False, True])
 def test_a_trace_is_against_what_the_attack_is_judged_by(targeted):
     victim, images, truth = squares()
-    attack = mr.BIM(steps=5, trace=True, targeted=targeted)
+    attack = mr.BIM(steps=5, step_size=0.75, trace=True, targeted=targeted)
     wanted = truth.roll(2, 2) if targeted else truth
     trajectory = attack(victim, images, wanted, THREAT).trajectory
     stopped = [replace(attack, steps=t, trace=False)(victim, images, wanted, THREAT).loss for t in range(1, 6)]

@@ -20,7 +20,7 @@ from medrobust.attacks.per_image import exchanged
 from medrobust.attacks.plan import Plan
 from medrobust.attacks.protocols import Needs
 from medrobust.attacks.sources import Backpropagation, GradientSource
-from medrobust.attacks.steps import Length, StepRule, Walk
+from medrobust.attacks.steps import Length, StepRule, Walk, over_ripples
 from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.errors import InputError
 from medrobust.threat import nested
@@ -35,7 +35,8 @@ class IterativeAttack(SearchAttack):
 
     Args:
         steps: gradient steps of one restart.
-        step_size: in data units; None is 2.5 · eps/steps, or the attack's own rule.
+        step_size: in the unit of eps; None is 2.5 · eps/steps, or the attack's own rule; in a deformation see
+            `over_ripples`.
         targeted: `truth` is the answer to reach, not the one to leave.
         random_start: start from a uniform draw in the ball, not from the clean image.
         restarts: independent runs, the worst kept per sample; all but the first start at random.
@@ -129,12 +130,13 @@ class IterativeAttack(SearchAttack):
 
     def plan(self, case: Case) -> Plan:
         """The loop's choices for a case."""
+        step, length = self._step(case)
         return Plan(
             steps=self.steps,
-            step_size=self._length(case),
+            step_size=length,
             objective=self.objective(),
             source=self.source(),
-            step=self.default_step() if self.step is None else self.step,
+            step=step,
             inputs=self.input_parts(),
             gradients=self.gradient_parts(),
             random_start=self.random_start,
@@ -143,6 +145,15 @@ class IterativeAttack(SearchAttack):
             early_stop=self.early_stop,
             watch=self.smoothing() if self.trace else None,
         )
+
+    def _step(self, case: Case) -> tuple[StepRule, Length]:
+        length, period = self._length(case), case.threat.ripple
+        if self.step is not None:
+            return self.step, length
+        step = self.default_step()
+        if period is None or not isinstance(step, Walk) or self.steps == 1 or self.step_size is not None:
+            return step, length
+        return over_ripples(step, length, case, period)
 
     def _length(self, case: Case) -> Length:
         if self.step_size is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -179,6 +179,19 @@ class _Adam(PerImage):
         moved = stepped(at.variables, direction, length)
         at.case.space.project_(moved)
         return Move(held(moved, at), direction, length)
+
+
+def over_ripples(walk: Walk, length: Length, case: Case, period: float) -> tuple[Walk, Length]:
+    """A walk and its length for a loss that rises and falls along the variables: long steps first, fine ones last.
+
+    Equal steps go to and fro between the same points, the clean image among them; a cosine from twice the length goes
+    as far in all. Where masks move along, the loss is highest half a period from where they are in register, by far:
+    steps of more than a quarter of the period, whatever the budget, would leap over that.
+    """
+    length = length * 2
+    if case.victim.task.dense and not case.targeted:
+        length = length.clamp_max(period / 4) if isinstance(length, Tensor) else min(length, period / 4)
+    return replace(walk, schedule="cosine"), length
 
 
 def held(moved: Tensor, at: Situation) -> Tensor:

@@ -37,6 +37,8 @@ class Deformation(ControlThreat):
 
     unit: ClassVar[str | None] = "pixels"
     moves_truth: ClassVar[bool] = True
+    # between two pixels a value is blurred and a mask, which moves by whole pixels, is off by up to half of one
+    ripple: ClassVar[float | None] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

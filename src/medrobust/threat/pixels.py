@@ -49,6 +49,7 @@ class Threat:
         pixels: whether an attack's variables are the image's own values.
         unit: the unit of eps; None is that of the data.
         moves_truth: whether true masks move along with the image.
+        ripple: the period, in the unit of eps, with which the loss rises and falls along a variable; None is of none.
 
     Raises:
         InputError: an argument has no such value.
@@ -64,6 +65,7 @@ class Threat:
     pixels: ClassVar[bool] = True
     unit: ClassVar[str | None] = None
     moves_truth: ClassVar[bool] = False
+    ripple: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         self._check_options()
