@@ -108,16 +108,19 @@ def _asking() -> list[Twins]:
     square = ours("square", "queries")
     spsa = ours("spsa", directions=8, width=0.01, step_size=step, early_stop=False)
     spsa_in_torchattacks = torchattacks("SPSA", "nb_iter", eps=eps, lr=step, nb_sample=8, max_batch_size=8)
-    walk = ours("hopskipjump", norm="l2", directions=10, start=lambda setting: setting.pool)
+    walk_options = {"norm": "l2", "directions": 10, "start": lambda setting: setting.pool}
+    walk = ours("hopskipjump", **walk_options)
+    # a bisection of ART's ends at 0.01/√d of d values, foolbox's at 1/d^1.5
+    coarse = ours("hopskipjump", gamma=lambda setting: 0.01 * setting.images[0].numel(), **walk_options)
     in_foolbox = foolbox("HopSkipJumpAttack", "l2", starts=True, initial_gradient_eval_steps=10)
     in_art = art("HopSkipJump", starts=True, norm=2, init_eval=10, batch_size=64)
     boundary = {"norm": "l2", "wider": 40.0, "long": 4}
     return [
         Twins("square", "torchattacks", square, torchattacks("Square", "n_queries", eps=eps), 1.0, 100),
         Twins("square", "ART", square, art("SquareAttack", eps=eps), 0.67, 100),
-        Twins("spsa", "torchattacks", spsa, spsa_in_torchattacks, 1.0, long=4, wider=8.0),
+        Twins("spsa", "torchattacks", spsa, spsa_in_torchattacks, 1.0, long=4, wider=16.0),
         Twins("hopskipjump", "foolbox", walk, in_foolbox, 0.67, **boundary),
-        Twins("hopskipjump", "ART", walk, in_art, 0.67, **boundary),
+        Twins("hopskipjump", "ART", coarse, in_art, 0.67, **boundary),
     ]
 
 
