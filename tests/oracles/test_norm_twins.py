@@ -5,6 +5,7 @@ from __future__ import annotations
 import eagerpy
 import pytest
 import torch
+from oracles.networks import HalfContrast
 from oracles.peers import from_art, from_autoattack, from_foolbox
 from oracles.peers.norms import sizes, start_at
 from torch import Tensor, nn
@@ -15,17 +16,6 @@ from medrobust.attacks.loop import run_plan
 from medrobust.tasks import Classification
 from medrobust.threat import Threat
 from medrobust.victim import Victim
-
-
-class _HalfContrast(nn.Module):
-    """The network for images at half contrast, which no step takes to a bound."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model((images - 0.25) * 2)
 
 
 def sparse_steps(model: nn.Module, images: Tensor, truth: Tensor, start: Tensor, eps: float, step: float) -> Tensor:
@@ -48,7 +38,7 @@ def ours(model: nn.Module, images: Tensor, truth: Tensor, start: Tensor, eps: fl
 def test_sparse_steps_are_foolboxs(untouched):
     """Far from the bounds and from the surface of the ball, where no projection acts."""
     images, truth = untouched.right(32)
-    images, model, step = 0.25 + images / 2, _HalfContrast(untouched.model).eval(), untouched.eps["l1"] / 8
+    images, model, step = 0.25 + images / 2, HalfContrast(untouched.model).eval(), untouched.eps["l1"] / 8
     start = start_at(images, untouched.eps["l1"] / 2, "l1")
     theirs = sparse_steps(model, images, truth, start, 100.0, step)
     assert float(sizes(start, theirs, "l1").min()) > step

@@ -148,11 +148,24 @@ def square_replayed(
     return attack.attack_single_run(images, truth)[1]
 
 
-def autoattack(model: nn.Module, images: Tensor, truth: Tensor, *, eps: float, classes: int, norm="Linf", seed=0):
-    """The standard version: APGD-CE, targeted APGD, targeted FAB, Square with 5000 queries, on what still stands."""
+def autoattack(
+    model: nn.Module,
+    images: Tensor,
+    truth: Tensor,
+    *,
+    eps: float,
+    classes: int,
+    norm="Linf",
+    steps=100,
+    queries=5000,
+    seed=0,
+):
+    """The standard version: APGD-CE, targeted APGD, targeted FAB, Square, on what still stands."""
     ensemble: Any = AutoAttack(model, eps=eps, norm=norm, seed=seed)
-    ensemble.apgd_targeted.n_target_classes = min(ensemble.apgd_targeted.n_target_classes, classes - 1)
-    ensemble.fab.n_target_classes = min(ensemble.fab.n_target_classes, classes - 1)
+    ensemble.apgd.n_iter = ensemble.apgd_targeted.n_iter = ensemble.fab.n_iter = steps
+    ensemble.square.n_queries = queries
+    for part in (ensemble.apgd_targeted, ensemble.fab):
+        part.n_target_classes = min(part.n_target_classes, classes - 1)
     with seeded(seed):
         return ensemble.run_standard_evaluation(images, truth, batch_size=len(images))[0]
 
