@@ -116,10 +116,9 @@ class Universal(BatchAttack):
     ) -> AttackResult:
         """The change for this batch, on this batch."""
         known = range(len(images)) if ids is None else ids
-        made = OneChange(
-            self._fitted(victim, list(self._cut(images, truth, known)), threat, seed), targeted=self.targeted
-        )
-        found = made(victim, images, truth, threat, seed, ids)
+        batches = list(self._cut(images, truth, known))
+        change = self._fitted(victim, batches, threat, seed) if batches else torch.zeros(images.shape[1:])
+        found = OneChange(change, targeted=self.targeted)(victim, images, truth, threat, seed, ids)
         return replace(found, steps_used=found.steps_used + self.epochs)
 
     def _cut(
