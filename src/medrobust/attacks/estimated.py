@@ -31,7 +31,7 @@ class EstimatedAttack(IterativeAttack):
     estimate: GradientSource | None = field(default=None, init=False)
     directions: int = 25
     width: float | None = None
-    at_once: int = 50
+    at_once: int = 16
 
     needs: ClassVar[Needs] = "scores"
     kind: ClassVar[type[DifferenceEstimate]]

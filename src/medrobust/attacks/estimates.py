@@ -41,7 +41,7 @@ class DifferenceEstimate(ABC):
 
     directions: int = 25
     width: float | None = None
-    at_once: int = 50
+    at_once: int = 16
 
     asks: ClassVar[bool] = True
     share: ClassVar[float]

@@ -54,7 +54,7 @@ class HopSkipJump(SearchAttack):
     directions: int = 100
     gamma: float = 1.0
     start: Tensor | None = None
-    at_once: int = 64
+    at_once: int = 16
     targeted: bool = False
 
     needs: ClassVar[Needs] = "decisions"
