@@ -87,7 +87,16 @@ def test_every_column_is_described(column):
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/records.md", "docs/data.md", "docs/attacks.md"]
+    "path",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/records.md",
+        "docs/data.md",
+        "docs/attacks.md",
+        "docs/speed.md",
+    ],
 )
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
     text = (ROOT / path).read_text()
