@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import torch
-from peer_libraries import Runner, Setting, Twins, asked, eps, ours, step
+from peer_libraries import Runner, Setting, Twins, adv_lib_module, asked, eps, ours, step
 from torch import Tensor, nn
 
 WIDE = 17.0  # times the setting's eps of 8/255: the originals of DAG and ASMA have no ball, what they find is in this
@@ -61,7 +59,7 @@ def adv_lib_dag(setting: Setting, steps: int) -> Tensor:
     seen = [setting.images]
     handle = setting.model.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     try:
-        _segmentation().dag(
+        adv_lib_module("attacks.segmentation").dag(
             setting.model, setting.images, setting.truth, max_iter=steps, γ=LENGTH, adv_threshold=1.1, p=float("inf")
         )
     finally:
@@ -71,7 +69,7 @@ def adv_lib_dag(setting: Setting, steps: int) -> Tensor:
 
 def adv_lib_asma(setting: Setting, steps: int) -> Tensor:
     """Its τ and β go with the raw gradient: they are raised, so that a few steps lead as far as ours."""
-    found: Tensor = _segmentation().asma(
+    found: Tensor = adv_lib_module("attacks.segmentation").asma(
         setting.model,
         setting.images,
         other_masks(setting),
@@ -86,9 +84,3 @@ def adv_lib_asma(setting: Setting, steps: int) -> Tensor:
 
 def _to_other_masks(runner: Runner) -> Runner:
     return lambda setting, steps: runner(replace(setting, truth=other_masks(setting)), steps)
-
-
-def _segmentation() -> Any:
-    # its logger imports a plotting server that only a callback uses
-    sys.modules.setdefault("visdom", types.ModuleType("visdom"))
-    return import_module("adv_lib.attacks.segmentation")

@@ -181,13 +181,17 @@ def adv_lib(name: str, steps_are: str, **options: object) -> Runner:
     """An attack of adv-lib."""
 
     def run(setting: Setting, steps: int) -> Tensor:
-        # its logger imports a plotting server that only a callback uses
-        sys.modules.setdefault("visdom", types.ModuleType("visdom"))
-        attack = getattr(import_module("adv_lib.attacks"), name)
+        attack = getattr(adv_lib_module("attacks"), name)
         given = {steps_are: steps, **told(setting, options)}
         return asked(setting, attack(setting.model, setting.images, setting.truth, **given))
 
     return run
+
+
+def adv_lib_module(name: str) -> Any:
+    """A module of adv-lib, whose logger imports a plotting server that only a callback uses."""
+    sys.modules.setdefault("visdom", types.ModuleType("visdom"))
+    return import_module(f"adv_lib.{name}")
 
 
 class _Single(nn.Module):

@@ -190,7 +190,7 @@ def peak_elsewhere(place: int, side: str, options: argparse.Namespace) -> float:
 def main() -> None:
     """Measure, and print the ratios with what they are to reach."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", help="pairs whose name begins so")
+    parser.add_argument("--only", default="", help="pairs whose name begins so")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--images", type=int, default=8, help="in a batch")
@@ -208,14 +208,15 @@ def main() -> None:
         pair = pairs[int(options.peak[0])]
         print(peak(pair, options.peak[1], widened(for_cost(*size, dense=pair.dense), pair)))
         return
+    chosen = [place for place, pair in enumerate(pairs) if pair.name.startswith(options.only)]
     settings = {
-        dense: (for_cost(*size, dense=dense), for_effect(options.device, dense=dense)) for dense in (False, True)
+        dense: (for_cost(*size, dense=dense), for_effect(options.device, dense=dense))
+        for dense in sorted({pairs[place].dense for place in chosen})
     }
     watch = Watch(options.device, time.process_time if options.cpu_time else time.perf_counter)
     print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
-    for place, pair in enumerate(pairs):
-        if options.only and not pair.name.startswith(options.only):
-            continue
+    for place in chosen:
+        pair = pairs[place]
         label = f"{pair.name} / {pair.library}"
         cost, effect = (widened(setting, pair) for setting in settings[pair.dense])
         try:

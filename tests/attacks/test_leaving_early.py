@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_detectors import CLASSES, tiny_detector
-from torch import nn
+from victims import Greedy
 
 import medrobust as mr
 from medrobust.errors import InputError
@@ -164,19 +164,6 @@ class TestBudgets:
             mr.PGD()(victim, images, truth, [mr.Threat(0.1), 0.2])
         with pytest.raises(InputError, match="one budget at a time"):
             mr.PGD()(victim, list(images), list(truth), [mr.Threat(0.1), mr.Threat(0.2)])
-
-
-class Greedy(nn.Module):
-    """Has memory for so many images at once."""
-
-    def __init__(self, inner: nn.Module, most: int, error: Exception) -> None:
-        super().__init__()
-        self.inner, self.most, self.error = inner, most, error
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if len(x) > self.most:
-            raise self.error
-        return self.inner(x)
 
 
 class TestMemory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from victims import Greedy
 
 from medrobust.attacks import SMIA, Ensemble, OneChange, Stabilized, Transfer, Universal
 from medrobust.attacks.objectives import TaskLoss
@@ -213,26 +214,13 @@ def test_of_a_black_box_it_cannot_be_made(separable):
             make()
 
 
-class Greedy(nn.Module):
-    """A network on a machine that holds five images."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images: Tensor) -> Tensor:
-        if len(images) > 5:
-            raise MemoryError
-        return self.inner(images)
-
-
 @pytest.mark.filterwarnings("ignore::medrobust.errors.MedrobustWarning")
 @pytest.mark.parametrize("inside", ["alone", "transfer"])
 def test_where_memory_runs_out_it_is_still_one_change(separable, inside):
     """Steps of all twelve images, whose gradients are taken five at a time."""
     victim, images, truth = separable
     images = images + 0.02 * torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
-    small = Victim(Greedy(victim.model), victim.task)
+    small = Victim(Greedy(victim.model, 5, MemoryError()), victim.task)
     attack = Universal(epochs=3, batch_size=12)
     wrapped = attack if inside == "alone" else Transfer(attack, small, "itself")
     whole, halved = attack(victim, images, truth, Threat(0.02)), wrapped(small, images, truth, Threat(0.02))
@@ -244,7 +232,7 @@ def test_where_memory_runs_out_it_is_still_one_change(separable, inside):
 def test_an_ensemble_is_not_halved_around_it(separable):
     """Else every half would have a change of its own."""
     victim, images, truth = separable
-    small = Victim(Greedy(victim.model), victim.task)
+    small = Victim(Greedy(victim.model, 5, MemoryError()), victim.task)
     with pytest.raises(MemoryError):
         Ensemble(members=[("universal", Universal())])(small, images, truth, Threat(0.1))
 
@@ -252,7 +240,7 @@ def test_an_ensemble_is_not_halved_around_it(separable):
 @pytest.mark.filterwarnings("ignore::medrobust.errors.MedrobustWarning")
 def test_of_a_data_set_it_is_made_in_the_memory_there_is(separable):
     victim, images, truth = separable
-    small = Victim(Greedy(victim.model), victim.task)
+    small = Victim(Greedy(victim.model, 5, MemoryError()), victim.task)
     changes = [
         Universal(epochs=2, batch_size=12).prepared(one, Samples(images, truth), Threat(0.1), 0).change
         for one in (victim, small)

@@ -42,6 +42,14 @@ class AtOnce:
         places, values = self.pieces(work, count)
         return values[0] if len(values) == 1 else joined(values, places)
 
+    def over(self, work: Callable[[Tensor], Value], images: Tensor) -> Value:
+        """As `run`, of work that takes the images themselves, `(B, C, *spatial)`."""
+
+        def on_piece(index: Tensor) -> Value:
+            return work(images if len(index) == len(images) else images[index.to(images.device)])
+
+        return self.run(on_piece, len(images))
+
     def _pieces(self, work: Callable[[Tensor], Value], places: Tensor) -> Iterator[tuple[Tensor, Value]]:
         for piece in torch.split(places, self.images):
             found = [] if len(piece) > self.images else self._tried(work, piece)

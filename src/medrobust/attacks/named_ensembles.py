@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from medrobust.attacks.apgd import APGD, APGDT
+from medrobust.attacks.applicable import keeps_to, sees_enough
 from medrobust.attacks.dag import DAG
 from medrobust.attacks.dense import CosPGD, SegPGD
 from medrobust.attacks.ensembles import Ensemble, Member
 from medrobust.attacks.fab import FAB
-from medrobust.attacks.protocols import Needs, needs_of
+from medrobust.attacks.protocols import Needs
 from medrobust.attacks.sea import SEA
 from medrobust.attacks.sign import PGD
 from medrobust.attacks.smia import SMIA
@@ -133,7 +134,6 @@ class Medrobust(Standard):
 
 def _hindrance(member: Member, victim: Victim, threat: Threat) -> str | None:
     """Why a member cannot attack this victim within this threat, if it cannot."""
-    if needs_of(member.attack) == "gradients" and not victim.differentiable:
+    if not sees_enough(member.attack, victim):
         return "a black box gives no gradients"
-    norms = member.attack.norms
-    return None if norms is None or threat.norm in norms else f"not for changes within {threat.norm}"
+    return None if keeps_to(member.attack, threat) else f"not for changes within {threat.norm}"

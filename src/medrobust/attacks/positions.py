@@ -56,8 +56,7 @@ class Positions:
         Raises:
             InputError: the task has no answer at every pixel.
         """
-        if not task.dense:
-            raise InputError(f"{name} needs an answer at every pixel (a segmentation task), got {task.name}")
+        check_dense(name, task)
         return cls.of(name, task, outputs, truth)
 
     @cached_property
@@ -103,3 +102,9 @@ def true_logits(task: Task, outputs: Tensor, truth: Tensor) -> Tensor:
     if outputs.shape[1] == 1:
         return torch.where(targets == 1, outputs.squeeze(1), -outputs.squeeze(1))
     return outputs.gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def check_dense(name: str, task: Task) -> None:
+    """Raise `InputError` for a task without an answer at every pixel."""
+    if not task.dense:
+        raise InputError(f"{name} needs an answer at every pixel (a segmentation task), got {task.name}")

@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from medrobust.attacks.applicable import sees_enough
 from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.attack import BatchAttack
-from medrobust.attacks.protocols import Attack, Needs, needs_of, to_prepare
+from medrobust.attacks.protocols import Attack, Needs, to_prepare
 from medrobust.attacks.result import AttackResult
 from medrobust.attacks.towards import Towards
 from medrobust.data import Dataset
@@ -120,8 +121,7 @@ class Transfer(BatchAttack):
     def _shown(self, victim: Victim, truth: Tensor, made: AttackResult, ids: Sequence[object] | None) -> AttackResult:
         if not len(made.adversarial):
             return made
-        images = made.adversarial
-        outputs = AtOnce(len(images)).run(lambda rows: victim(images[rows.to(images.device)]), len(images))
+        outputs = AtOnce(len(made.adversarial)).over(victim, made.adversarial)
         check_finite(outputs, list(range(len(made.adversarial))) if ids is None else ids, "attacked")
         device = made.success.device
         truth = (truth if made.truth is None else made.truth).to(made.adversarial.device)
@@ -158,11 +158,7 @@ def with_surrogates(
     Raises:
         InputError: a label is given twice.
     """
-    direct = {
-        label: attack
-        for label, attack in attacks.items()
-        if victim.differentiable or not surrogates or needs_of(attack) != "gradients"
-    }
+    direct = {label: attack for label, attack in attacks.items() if not surrogates or sees_enough(attack, victim)}
     through: dict[str, Attack] = {
         f"{label} via {name}": _through(attack, surrogate, name)
         for name, surrogate in surrogates.items()

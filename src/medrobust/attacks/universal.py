@@ -103,22 +103,22 @@ class Universal(BatchAttack):
         Raises:
             InputError: the victim gives no gradients, or images, truth and threat do not fit.
         """
-        batches = list(self._cut(images, truth, range(len(images))))
-        return OneChange(self._fitted(victim, batches, threat, seed), targeted=self.targeted)
+        return self._fitted(victim, list(self._cut(images, truth, range(len(images)))), threat, seed)
 
     def prepared(self, victim: Victim, dataset: Dataset, threat: Threat, seed: int) -> OneChange:
         """The change for all images of a data set."""
-        batches = _Stored(dataset, victim, self.batch_size)
-        return OneChange(self._fitted(victim, batches, threat, seed), targeted=self.targeted)
+        return self._fitted(victim, _Stored(dataset, victim, self.batch_size), threat, seed)
 
     def attack_batch(
         self, victim: Victim, images: Tensor, truth: Tensor, threat: Threat, seed: int, ids: Sequence[object] | None
     ) -> AttackResult:
         """The change for this batch, on this batch."""
-        known = range(len(images)) if ids is None else ids
-        batches = list(self._cut(images, truth, known))
-        change = self._fitted(victim, batches, threat, seed) if batches else torch.zeros(images.shape[1:])
-        found = OneChange(change, targeted=self.targeted)(victim, images, truth, threat, seed, ids)
+        batches = list(self._cut(images, truth, range(len(images)) if ids is None else ids))
+        if batches:
+            made = self._fitted(victim, batches, threat, seed)
+        else:
+            made = OneChange(torch.zeros(images.shape[1:]), targeted=self.targeted)
+        found = made(victim, images, truth, threat, seed, ids)
         return replace(found, steps_used=found.steps_used + self.epochs)
 
     def _cut(
@@ -128,10 +128,10 @@ class Universal(BatchAttack):
             rows = slice(begin, begin + self.batch_size)
             yield images[rows], truth[rows], list(ids)[rows]
 
-    def _fitted(self, victim: Victim, batches: Batches, threat: Threat, seed: int) -> Tensor:
+    def _fitted(self, victim: Victim, batches: Batches, threat: Threat, seed: int) -> OneChange:
         check_seen(self, victim)
         check_kinds(self, victim, [threat])
-        if not threat.pixels or isinstance(threat.eps, Tensor) or threat.mask is not None or threat.region is not None:
+        if isinstance(threat.eps, Tensor) or threat.mask is not None or threat.region is not None:
             raise InputError(
                 "a universal change is one for all images: it needs linf, l2 or l1 without a mask or region"
             )
@@ -153,7 +153,7 @@ class Universal(BatchAttack):
                     space.project_(change)
         if change is None:
             raise InputError("a universal change needs images to be made of")
-        return change[0]
+        return OneChange(change[0], targeted=self.targeted)
 
     def _mean_gradient(self, case: Case, change: Tensor, at_once: AtOnce) -> Tensor:
         return at_once.run(lambda rows: self._gradients(case.rows(rows), change), len(case)).mean(0, keepdim=True)

@@ -68,11 +68,11 @@ def answered(victim: Victim, batch: Batch, images: Tensor, at_once: AtOnce) -> A
         InputError: the model fails.
     """
 
-    def forward(index: Tensor) -> Any:
+    def forward(piece: Tensor) -> Any:
         with model_errors_told(on_images(batch)):
-            return victim(images if len(index) == len(images) else images[index.to(images.device)])
+            return victim(piece)
 
-    return at_once.run(forward, len(images))
+    return at_once.over(forward, images)
 
 
 def calls_of(
