@@ -52,7 +52,9 @@ def test_the_page_is_quiet_and_fits(browser, address, width, scheme):
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate("[...document.images].every(i => i.alt && i.complete && i.naturalWidth > 0)")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.case .shot')].every(i => i.alt && i.complete && i.naturalWidth > 0)"
+    )
     page.close()
 
 
@@ -62,7 +64,7 @@ def test_text_and_figures_follow_the_colour_scheme(browser, address, scheme, dar
     page.goto(address)
     colours = page.evaluate(
         """() => [getComputedStyle(document.body).backgroundColor,
-                  getComputedStyle(document.querySelector('.figures svg text')).fill]"""
+                  getComputedStyle(document.querySelector('.curve svg text')).fill]"""
     )
     paper, ink = (sum(map(float, colour.strip("rgba()").split(",")[:3])) / 3 for colour in colours)
     assert (paper < 60 and ink > 200) if dark else (paper > 200 and ink < 60)

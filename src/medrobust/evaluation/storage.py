@@ -169,7 +169,13 @@ def _save_gallery(gallery: list[GalleryImage], path: Path) -> None:
         for place, made in enumerate(image.attacks):
             tensors |= _present(f"{number}.{place}", adversarial=made.adversarial, after=made.after, truth=made.truth)
     index = [
-        {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]} for i in gallery
+        {
+            "part": i.part,
+            "index": i.index,
+            "slices": i.slices,
+            "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks],
+        }
+        for i in gallery
     ]
     path.write_bytes(save(tensors, metadata={"index": json.dumps(index)}))
 
@@ -210,6 +216,7 @@ def _gallery_image(entry: dict[str, Any], key: str, tensors: dict[str, Tensor]) 
         attacks=made,
         truth=tensors.get(f"{key}.truth"),
         before=tensors.get(f"{key}.before"),
+        slices=tuple(entry.get("slices", ())),
     )
 
 

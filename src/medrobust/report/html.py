@@ -1,21 +1,28 @@
-"""The report of a run: one HTML page that needs nothing else, no network and no script."""
+"""The report of a run: one HTML page that needs nothing else and no network; its one script only arranges it."""
 
 from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from medrobust.evaluation.records import GalleryImage, RunInfo
 from medrobust.evaluation.storage import write_whole
 from medrobust.report import attack_wording, mask_wording, threat_wording, verdicts, wording
 from medrobust.report.budgets import budget_text
+from medrobust.report.evidence import evidence
 from medrobust.report.folders import without_absolute, without_folder, without_folders
+from medrobust.report.gallery import CT_WINDOWS
+from medrobust.report.harm import OUTCOME_MARKS
 from medrobust.report.numbers import (
     counted,
     format_change,
@@ -28,6 +35,8 @@ from medrobust.report.numbers import (
 from medrobust.report.sections import sections_of
 from medrobust.report.table import worst_of
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, summarise
+
+_SCRIPTS = ("theme", "sort", "window", "viewer")
 
 
 def write_report(
@@ -59,11 +68,26 @@ def write_report(
 
 def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
     """The page as text."""
+    sections = sections_of(records, info, gallery, summary)
+    script = _script()
     return (
         _environment()
         .get_template("page.html.j2")
-        .render(info=info, sections=sections_of(records, info, gallery, summary), config=_config_text(info))
+        .render(
+            info=info,
+            sections=sections,
+            evidence=evidence(sections),
+            config=_config_text(info),
+            script=Markup(script),  # noqa: S704 – ours, and nothing of the run is in it
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+        )
     )
+
+
+def _script() -> str:
+    """The page's script, of which its policy allows this text and no other."""
+    folder = files("medrobust.report").joinpath("templates")
+    return "\n".join(folder.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
 def _environment() -> Environment:
@@ -97,6 +121,8 @@ def _environment() -> Environment:
         "budget_text": budget_text,
         "traits_of": TASK_TRAITS,
         "worst_of": worst_of,
+        "outcome_marks": OUTCOME_MARKS,
+        "ct_windows": CT_WINDOWS,
     }
     return environment
 
