@@ -388,7 +388,7 @@ def ct_run() -> SyntheticRun:
     part = part_info("segmentation", ["background", "liver", "spleen", "kidney"], name="abdomen", unit="HU")
     dataset = replace(part.dataset, bounds=(-1024.0, 3071.0), spatial_dims=3)
     threats = [{"norm": "linf", "eps": 10.0, "unit": "HU"}]
-    part = replace(part, dataset=dataset, threats=threats)
+    part = replace(part, dataset=dataset, threats=threats, evaluated=40)
     records = segmenter_records("abdomen", budgets=(10.0,))
     images = gallery_images("abdomen", images=3, dense=True, low=-1024, high=476, eps=10 / 1500, told_eps=10.0)
     return SyntheticRun(records, run_info({"abdomen": part}), stacked(images))
@@ -422,6 +422,7 @@ def two_part_run() -> SyntheticRun:
             name="brain tissue",
             notes=("One subject: the figures say nothing about other people.",),
             model="a U-Net trained by medrobust",
+            evaluated=40,
         ),
     }
     records = pl.concat([classifier_records(), segmenter_records()])

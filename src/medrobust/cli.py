@@ -158,14 +158,28 @@ def attack(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
-    """Rebuild a run's report from its records alone."""
-    from medrobust.run import REPORT, load_run
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    report_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="html, markdown, latex, json, csv, model-card; commas between, or repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; the run's own when left out.")] = None,
+) -> None:
+    """Rebuild a run's report from its records alone, as HTML or in other formats."""
+    from medrobust.evaluation.storage import make_folder
+    from medrobust.report import format_of
+    from medrobust.run import load_run
 
+    names = [name.strip() for given in report_format or ["html"] for name in given.split(",")]
+    places = {name: (out or run) / format_of(name).place for name in names}
     loaded = load_run(run)
-    loaded.report(run / REPORT)
+    for name, place in places.items():
+        make_folder(place.parent)
+        loaded.report(place, name)
     _console().print(loaded.table())
-    _say(f"report: {run / REPORT}")
+    for name, place in places.items():
+        _say(f"{'report' if name == 'html' else name}: {place}")
 
 
 @app.command()

@@ -85,9 +85,13 @@ class Run:
         """The summary as a person reads it."""
         return Table(terminal_table(self.summary, self.info))
 
-    def report(self, path: str | Path) -> None:
-        """Write the report as one HTML file."""
-        write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary)
+    def report(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002
+        """Write the report: as HTML, or as the suffix (.md, .tex, .json, .csv) or `format` says ("model-card", too).
+
+        Raises:
+            InputError: there is no such format, or the file cannot be written.
+        """
+        write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary, format=format)
 
     def save(self, folder: str | Path) -> None:
         """Write records, info, gallery and report to a new folder, whole or not at all.

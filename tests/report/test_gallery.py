@@ -20,7 +20,6 @@ from synthetic_run import (
 from medrobust.evaluation.records import GalleryAttack, GalleryImage
 from medrobust.report.gallery import gallery_entries, shown_as
 from medrobust.report.marks import TRUTH, contours
-from medrobust.report.showing import EVERYTHING, Showing, worst_of_each_budget, worst_of_the_largest
 
 GRADES = part_info("ordinal", ["none", "mild", "moderate", "severe", "worst"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ from medrobust.statistics import TASK_TRAITS
 CT_WINDOWS = (("lung", -600, 1500), ("soft tissue", 40, 400), ("bone", 400, 1800), ("brain", 40, 80))
 
 Slices = list[NDArray[np.float64]]
+Values = TypeVar("Values", Tensor, NDArray[np.float32])
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,20 @@ class _Drawing:
 
     def __init__(self, image: GalleryImage, part: PartInfo, showing: Showing) -> None:
         self.image, self.part, self.showing = image, part, showing
-        self.shown = shown_size(*image.clean.shape[-2:], showing.largest)
+        self.shown = shown_size(image.clean.shape[-2], image.clean.shape[-1], showing.largest)
         count = len(image.slices)
         kept = min(count, showing.slices)
         self.planes = [(2 * k + 1) * count // (2 * kept) for k in range(kept)]
         self.low, self.high = _window(part.dataset)
 
     def picture(self, values: Tensor, alt: str, lines: Pixels | None) -> Picture:
-        pieces = [_bytes((piece - self.low) / (self.high - self.low)) for piece in self._pieces(values)]
+        pieces = [_bytes((piece - self.low) / (self.high - self.low)) for piece in self._pieces(values.numpy())]
         pixels = np.concatenate([fitted(piece, self.shown) for piece in pieces])
         return Picture(self.showing.encode(pixels), alt, None if lines is None else lines_only(lines))
 
-    def change(self, change: Tensor, factor: int, alt: str) -> Picture:
-        size = shown_size(*self.image.clean.shape[-2:], self.showing.largest_change)
+    def change(self, change: NDArray[np.float32], factor: int, alt: str) -> Picture:
+        height, width = self.image.clean.shape[-2:]
+        size = shown_size(height, width, self.showing.largest_change)
         pieces = [_bytes(0.5 + factor * piece / (self.high - self.low)) for piece in self._pieces(change)]
         return Picture(self.showing.encode(np.concatenate([thinned(piece, size) for piece in pieces])), alt)
 
@@ -141,13 +143,14 @@ class _Drawing:
         """The values of a CT; None of other images, and where they are left out."""
         if self.part.dataset.unit != "HU" or not self.showing.values:
             return None
-        return whole_values([piece if piece.ndim == 2 else piece[..., 0] for piece in self._pieces(image)], self.shown)
+        pieces = self._pieces(image.numpy())
+        return whole_values([piece if piece.ndim == 2 else piece[..., 0] for piece in pieces], self.shown)
 
-    def _planes(self, values: Tensor) -> list[Tensor]:
+    def _planes(self, values: Values) -> list[Values]:
         return [values[..., place, :, :] for place in self.planes] if self.planes else [values]
 
-    def _pieces(self, values: Tensor) -> Slices:
-        return [_channels(plane.double()) for plane in self._planes(values)]
+    def _pieces(self, values: NDArray[np.float32]) -> Slices:
+        return [_channels(plane.astype(np.float64)) for plane in self._planes(values)]
 
 
 def _entry(image: GalleryImage, rows: pl.DataFrame, harm: int, part: PartInfo, showing: Showing) -> Entry:
@@ -185,7 +188,7 @@ def _attacked(
     truth = image.truth if attack.truth is None else attack.truth
     lines = drawing.lines(truth, attack.after, row, "after")
     alt = f"Image {image.index}, attacked by {label} at {budget}: {answer}"
-    change = (attack.adversarial - image.clean).double()
+    change: NDArray[np.float32] = attack.adversarial.numpy() - image.clean.numpy()
     factor = amplification(attack, change, part.dataset)
     changed = f"Image {image.index}: the change made by {label}, amplified {factor} times"
     values = drawing.values(attack.adversarial)
@@ -201,9 +204,9 @@ def _attacked(
     )
 
 
-def amplification(attack: GalleryAttack, change: Tensor, dataset: DatasetInfo) -> int:
+def amplification(attack: GalleryAttack, change: NDArray[np.float32], dataset: DatasetInfo) -> int:
     """The whole factor by which the largest change allowed (L∞), or made, nearly fills the greys."""
-    largest = attack.eps if attack.norm == "linf" else float(change.abs().max())
+    largest = attack.eps if attack.norm == "linf" else float(np.abs(change).max())
     low, high = _window(dataset)
     return max(1, math.floor((high - low) / (2 * largest))) if largest > 0 else 1
 
@@ -220,9 +223,8 @@ def _window(dataset: DatasetInfo) -> tuple[float, float]:
     return level - width / 2, level + width / 2
 
 
-def _channels(image: Tensor) -> NDArray[np.float64]:
+def _channels(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`(C, H, W)` → `(H, W, 3)` for three channels, else the first, `(H, W)`."""
-    values: NDArray[np.float64] = image.numpy()
     return values.transpose(1, 2, 0) if len(values) == 3 else values[0]
 
 

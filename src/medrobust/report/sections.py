@@ -34,6 +34,8 @@ class Figure:
     svg: Markup
     description: str
     caption: str
+    metric: str
+    norm: str
 
 
 @dataclass(frozen=True)
@@ -171,5 +173,5 @@ def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
                 continue
             caption = f"{metric_heading(metric)} against eps ({format_norm(norm)})"
             svg = Markup(curve_svg(table, part, metric, norm))  # noqa: S704 – matplotlib escapes its text
-            found.append(Figure(svg, curve_description(table, part, metric, norm), caption))
+            found.append(Figure(svg, curve_description(table, part, metric, norm), caption, metric, norm))
     return found
