@@ -38,6 +38,7 @@ from medrobust.cli_options import (
     overrides,
 )
 from medrobust.cli_reproduce import reproduce
+from medrobust.cli_view import view
 from medrobust.console import console as _console
 from medrobust.console import say as _say
 from medrobust.errors import InputError, MedrobustError, MedrobustWarning
@@ -105,12 +106,16 @@ def evaluate(
     """
     from medrobust.config import read_config
     from medrobust.evaluation import check_output_folder
+    from medrobust.evaluation.underway import progress_file
     from medrobust.jobs import run_config
 
     run = read_config(config, overrides(ctx))
     folder = run.out or Path("runs") / f"{run.label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_output_folder(folder)  # before hours of work, not after
-    done = run_config(run, progress=sys.stderr.isatty())
+    if sys.stderr.isatty():
+        _say(f"to watch it: medrobust view {folder}")
+    with progress_file(folder) as listen:
+        done = run_config(run, progress=sys.stderr.isatty(), listen=listen)
     done.save(folder)
     _console().print(done.table())
     _say(f"report: {folder / 'report.html'}")
@@ -196,7 +201,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (reproduce, attacks, formats, models, doctor):
+for command in (view, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 

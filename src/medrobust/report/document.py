@@ -15,6 +15,7 @@ from medrobust.report.folders import without_absolute, without_folder, without_f
 from medrobust.report.sections import Comparison, Section, Survival
 from medrobust.report.table import Cell, Line, PartTable
 from medrobust.report.told import Told
+from medrobust.statistics import TASK_TRAITS
 
 DOCUMENT_VERSION = 1
 
@@ -153,7 +154,7 @@ def _part(section: Section) -> PartData:
     return PartData(
         name=section.name,
         task=part.task,
-        main_metric=wording.main_metric(part.task),
+        main_metric=TASK_TRAITS[part.task].main,
         model=without_absolute(part.model),
         parameters=part.parameters,
         weights_sha256=part.weights_sha256,
@@ -165,8 +166,8 @@ def _part(section: Section) -> PartData:
         images=part.size,
         evaluated=part.evaluated,
         skipped=len(part.skipped),
-        resampled=table and table.resampled,
-        confidence=table and table.confidence,
+        resampled=table.resampled if table else None,
+        confidence=table.confidence if table else None,
         answer=section.answer,
         warnings=[*part.dataset.notes, *skipped],
         threat_model=threat_wording.threat_model(table, part) if table else [],
