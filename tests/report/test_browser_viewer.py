@@ -1,6 +1,7 @@
 """What a person can do with the page: sort, look, filter, by mouse and keyboard; and what a hostile name cannot."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
