@@ -59,6 +59,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: ThreadingHTTPServer
     server_version, sys_version = "medrobust", ""
     timeout = 10  # seconds that a request may take to arrive
 

@@ -1,5 +1,6 @@
 """What a person can do with the page: sort, look, filter, by mouse and keyboard; and what a hostile name cannot."""
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from synthetic_run import (
     two_part_run,
 )
 
+import medrobust as mr
 from medrobust.report import write_report
 from medrobust.report.gallery import CT_WINDOWS
+from medrobust.viewing import run_server
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -313,6 +316,24 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(browser, address, tmp_p
     assert page.evaluate("window.owned") is None
     assert page.locator("#part-1 .viewer").is_visible()
     page.close()
+
+
+def test_it_is_as_quiet_from_the_server_of_view(browser, tmp_path):
+    run = two_part_run()
+    mr.Run(run.records, run.info, run.gallery).save(tmp_path / "run")
+    with run_server(tmp_path / "run", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        page = browser.new_page()
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"http://127.0.0.1:{port}/")
+        assert page.locator("#part-1 .viewer").is_visible()
+        assert said == []
+        assert [url for url in asked if not url.startswith("data:")] == [f"http://127.0.0.1:{port}/"]
+        page.close()
+        server.shutdown()
 
 
 @pytest.mark.slow
