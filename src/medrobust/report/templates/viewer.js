@@ -13,9 +13,10 @@ function viewer(gallery) {
   let chosen = null;
   let values = null; /* of the clean and the attacked image of a CT */
 
+  const named = (item) => `Image ${item.dataset.index}${item.dataset.outcome ? `: ${item.dataset.outcome}` : ""}`;
   const options = cases.map((item, place) => {
     const option = document.createElement("li");
-    option.role = "option";
+    option.setAttribute("role", "option");
     option.id = `${item.id}-thumb`;
     option.dataset.outcome = item.dataset.outcome;
     const picture = document.createElement("img");
@@ -27,7 +28,7 @@ function viewer(gallery) {
     picture.style.cssText = source.style.cssText;
     const text = document.createElement("span");
     text.textContent = `${item.dataset.index} ${MARKS[item.dataset.outcome] ?? ""}`;
-    option.ariaLabel = `Image ${item.dataset.index}${item.dataset.outcome ? `: ${item.dataset.outcome}` : ""}`;
+    option.setAttribute("aria-label", named(item));
     option.append(picture, text);
     option.addEventListener("click", () => show(place));
     return option;
@@ -41,15 +42,16 @@ function viewer(gallery) {
     const shot = stack.querySelector(".shot");
     image.src = shot.src;
     image.alt = shot.alt;
-    if (lines) lines.src = stack.querySelector(".lines")?.src ?? "data:,";
-    if (lines) lines.hidden = !stack.querySelector(".lines");
+    const over = stack.querySelector(".lines");
+    if (lines) lines.hidden = !over;
+    if (lines && over) lines.src = over.src;
   }
   function show(place) {
     chosen = cases[place];
-    for (const option of options) option.ariaSelected = String(option === options[place]);
+    for (const option of options) option.setAttribute("aria-selected", option === options[place]);
     thumbs.setAttribute("aria-activedescendant", options[place].id);
     thumbs.scrollLeft = options[place].offsetLeft - (thumbs.clientWidth - options[place].offsetWidth) / 2;
-    find("h4").textContent = `Image ${chosen.dataset.index}${chosen.dataset.outcome ? `: ${chosen.dataset.outcome}` : ""}`;
+    find("h4").textContent = named(chosen);
     const truth = chosen.querySelector(".truth");
     for (const node of pane.querySelectorAll(".of-truth")) node.hidden = !truth;
     find("dd.of-truth").textContent = truth?.textContent ?? "";
@@ -107,12 +109,13 @@ function viewer(gallery) {
     for (const stack of pane.querySelectorAll(".stage .stack")) stack.style.setProperty("--slice", find(".slice").value);
     const place = chosen.dataset.slices.split(",")[find(".slice").value];
     find(".of-slices output").value = place;
-    find(".slice").ariaValueText = `slice ${place}`;
+    find(".slice").setAttribute("aria-valuetext", `slice ${place}`);
   }
   function wipe() {
     const at = find(".wipe").value;
     find(".stack").style.setProperty("--at", at);
-    find(".wipe").ariaValueText = at === "0" ? "clean" : at === "100" ? "attacked" : `${at} % attacked`;
+    const said = { 0: "clean", 100: "attacked" }[at] ?? `${at} % attacked`;
+    find(".wipe").setAttribute("aria-valuetext", said);
   }
   function list() {
     const outcome = find(".bar input:checked").value;
@@ -150,7 +153,15 @@ function viewer(gallery) {
   for (const input of [find(".level"), find(".width")]) {
     input.addEventListener("input", () => { find(".preset").value = ""; window_(); });
   }
-  gallery.previousElementSibling?.matches(".jump") && gallery.previousElementSibling.remove();
+  const drag = (event) => {
+    if (!event.buttons) return;
+    const box = find(".stack").getBoundingClientRect();
+    find(".wipe").value = (100 * (event.clientX - box.left)) / box.width;
+    wipe();
+  };
+  find(".stack").addEventListener("pointerdown", drag);
+  find(".stack").addEventListener("pointermove", drag);
+  if (gallery.previousElementSibling?.matches(".jump")) gallery.previousElementSibling.remove();
   pane.hidden = false;
   [find(".level").value, find(".width").value] = find(".preset").value.split(",");
   list();
