@@ -8,7 +8,7 @@ from synthetic_run import answer_row, ct_run, frame, gallery_images, part_info
 
 from medrobust.evaluation.records import GalleryAttack, GalleryImage
 from medrobust.report.gallery import entry_size, gallery_entries
-from medrobust.report.harm import by_harm, outcome_of
+from medrobust.report.outcomes import by_harm, outcome_of
 from medrobust.report.showing import EVERYTHING, ROOM, Showing, showing_for, worst_of_each_budget, worst_of_the_largest
 from medrobust.report.values import packed, whole_values
 

@@ -8,7 +8,6 @@ from medrobust.report import attack_wording, mask_wording, threat_wording, verdi
 from medrobust.report.budgets import budget_text
 from medrobust.report.folders import without_absolute, without_folder
 from medrobust.report.gallery import CT_WINDOWS
-from medrobust.report.harm import OUTCOME_MARKS
 from medrobust.report.markdown_text import markdown_text
 from medrobust.report.numbers import (
     counted,
@@ -19,6 +18,7 @@ from medrobust.report.numbers import (
     metric_name,
     plain,
 )
+from medrobust.report.outcomes import OUTCOME_MARKS
 from medrobust.report.table import worst_of
 from medrobust.statistics import TASK_TRAITS, WORST_CASE
 

@@ -16,9 +16,9 @@ from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import GalleryAttack, GalleryImage, PartInfo
 from medrobust.report.answers import answer_text, counting_detections, is_right, truth_text
 from medrobust.report.budgets import budget_text
-from medrobust.report.harm import Outcome, by_harm, outcome_of
 from medrobust.report.marks import Pixels, boxes, contours
 from medrobust.report.numbers import plain
+from medrobust.report.outcomes import Outcome, by_harm, outcome_of
 from medrobust.report.pictures import Picture, fitted, lines_only, shown_size, thinned
 from medrobust.report.showing import EVERYTHING, Showing, said_of
 from medrobust.report.values import packed, whole_values
