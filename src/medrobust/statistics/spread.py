@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
+from medrobust.statistics.intervals import percentile_interval
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
+from medrobust.statistics.resampling import clusters_of, multiplicities
 
 Effects = NDArray[np.float64]
 
