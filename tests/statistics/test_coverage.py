@@ -32,7 +32,7 @@ def population(script, words):
         ("share by patient, 80 %", 40),
         ("share by patient, 95 %", 100),
         ("mean of skewed drops", 100),
-        ("quadratic-weighted kappa", 100),
+        ("quadratic-weighted kappa", 300),
         ("AUROC of 0.75", 40),
         ("AUROC of 0.95", 100),
         ("area under a curve", 40),

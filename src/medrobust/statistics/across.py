@@ -83,4 +83,4 @@ def _area(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[
 def _weights(places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of the trapezoid rule over `places`, adding up to 1."""
     widths = np.diff(places) / (2 * (places[-1] - places[0]))
-    return np.append(widths, 0.0) + np.insert(widths, 0, 0.0)
+    return np.asarray(np.append(widths, 0.0) + np.insert(widths, 0, 0.0))

@@ -28,7 +28,7 @@ _BLOCK = 128  # resamples at a time: the cumulated weights of 10 000 images then
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One yes/no question put to images: `scores` (n,) float64, whether each is a `positive`, and their cluster `codes`.
+    """One yes/no question put to images: their `scores` (n,), whether each is a `positive`, and their cluster `codes`.
 
     There must be a positive and a negative.
     """

@@ -1,7 +1,8 @@
 """Which metrics a task has, each as a point estimate with the statistic that is resampled for its interval.
 
-Accuracy and kappa are torchmetrics' on the records, AUROC comes from scipy's ranks; the statistics give the same numbers
-on the images as they are (tested, and AUROC against torchmetrics), so that estimate and interval speak of the same thing.
+Accuracy and kappa are torchmetrics' on the records, AUROC comes from scipy's ranks; the statistics give the same
+numbers on the images as they are (tested, and AUROC against torchmetrics), so that estimate and interval speak of the
+same thing.
 """
 
 from __future__ import annotations

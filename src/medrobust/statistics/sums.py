@@ -73,7 +73,7 @@ def cumulated(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def sums_by_cluster(values: Columns, codes: NDArray[np.int64], count: int) -> Columns:
     """The sum of `values` (n,) over the images of each cluster, `(count,)`."""
-    return np.bincount(codes, weights=values, minlength=count)
+    return np.asarray(np.bincount(codes, weights=values, minlength=count), np.float64)
 
 
 def _by_cluster(columns: list[Columns], codes: NDArray[np.int64], count: int) -> Columns:
