@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medrobust.evaluation.records import GalleryImage, RunInfo
 from medrobust.evaluation.storage import write_whole
-from medrobust.report import attack_wording, mask_wording, threat_wording, verdicts, wording
+from medrobust.report import areas, attack_wording, mask_wording, threat_wording, verdicts, wording
 from medrobust.report.budgets import budget_text
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.numbers import (
@@ -27,6 +27,7 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.sections import sections_of
 from medrobust.report.table import worst_of
+from medrobust.report.units import in_greys
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, summarise
 
 
@@ -94,7 +95,9 @@ def _environment() -> Environment:
         "threat_words": threat_wording,
         "mask_words": mask_wording,
         "verdicts": verdicts,
+        "areas": areas,
         "budget_text": budget_text,
+        "in_greys": in_greys,
         "traits_of": TASK_TRAITS,
         "worst_of": worst_of,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from medrobust.errors import InputError
 from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo, RunInfo
 from medrobust.statistics.across import areas, strongest
-from medrobust.statistics.conditions import conditions_of, images_of
+from medrobust.statistics.conditions import Condition, conditions_of, images_of
 from medrobust.statistics.figure import Figure
 from medrobust.statistics.metric import Metric
 from medrobust.statistics.metrics import metrics_of
@@ -108,28 +110,67 @@ def part_figures(
 
     `images` (n,) are the indices of its images, ascending, and `clusters` theirs.
     """
-    metrics: list[tuple[tuple[str, str, float], Metric, int]] = []
+    metrics: list[tuple[dict[str, object], Metric, int]] = []
     for condition in conditions_of(records, part):
         codes = clusters.codes[np.searchsorted(images, condition.rows["index"].to_numpy())]
+        key = key_of(condition)
         for metric in metrics_of(condition, part, codes, clusters.count):
-            of_metric = int(np.count_nonzero(np.bincount(codes[metric.used])))
-            metrics.append(((condition.attack, condition.norm, condition.eps), metric, of_metric))
-
-    statistics = [metric.statistic for _, metric, _ in metrics if metric.statistic is not None]
-    resampled = iter(bootstrap(statistics, clusters.count, resamples, seed))
+            metrics.append((key, metric, clusters_used(metric, codes)))
     found: dict[tuple[str, str, float], dict[str, Figure]] = {}
-    for key, metric, of_metric in metrics:
-        drawn = None if metric.statistic is None else next(resampled)
-        shares = (metric.is_share, metric.is_share)
-        figure = Figure(metric.name, key, metric.value, int(metric.used.sum()), of_metric, drawn, *shares)
-        found.setdefault(key, {})[metric.name] = figure
+    for figure in _figures(metrics, clusters, resamples, seed):
+        found.setdefault(figure.key, {})[figure.metric] = figure
     curves = TASK_TRAITS[part.task].curves
     for figure in [*strongest(found, curves), *areas(found, curves)]:
         found[figure.key][figure.metric] = figure
     return [figure for of_condition in found.values() for figure in of_condition.values()]
 
 
+def interval_rows(
+    figures: Sequence[tuple[dict[str, object], Metric, int]],
+    clusters: Clusters,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> list[dict[str, object]]:
+    """A row for each figure: its own fields, its value with an interval, and what it is computed from.
+
+    Args:
+        figures: fields, metric, and how many clusters the metric's images are of.
+        clusters: what is resampled; all figures see the same resamples.
+        resamples, confidence, seed: as `summarise`.
+    """
+    made = _figures(figures, clusters, resamples, seed)
+    told = {"resampled": clusters.kind}
+    return [{**_row(figure, confidence), **key, **told} for (key, _, _), figure in zip(figures, made, strict=True)]
+
+
+def key_of(condition: Condition) -> dict[str, object]:
+    """The fields by which tables name a condition."""
+    return {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
+
+
+def clusters_used(metric: Metric, codes: NDArray[np.int64]) -> int:
+    """How many clusters the images of a metric are of."""
+    return int(np.count_nonzero(np.bincount(codes[metric.used])))
+
+
+def _figures(
+    figures: Sequence[tuple[dict[str, object], Metric, int]], clusters: Clusters, resamples: int, seed: int
+) -> list[Figure]:
+    """Fields, metric and number of clusters of each, resampled together."""
+    statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
+    resampled = iter(bootstrap(statistics, clusters.count, resamples, seed))
+    made = []
+    for key, metric, count in figures:
+        drawn = None if metric.statistic is None else next(resampled)
+        where = (str(key.get("attack")), str(key.get("norm")), float(str(key.get("eps", 0.0))))
+        shares = (metric.is_share, metric.is_share)
+        made.append(Figure(metric.name, where, metric.value, int(metric.used.sum()), count, drawn, *shares))
+    return made
+
+
 def _row(figure: Figure, confidence: float) -> dict[str, object]:
+    """The row of a figure, less its part and what was resampled."""
     (low, high), kind = figure.interval(confidence) or ((None, None), None)
     attack, norm, eps = figure.key
     told = {"attack": attack, "norm": norm, "eps": eps, "metric": figure.metric, "value": figure.value}
