@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
@@ -43,7 +44,15 @@ def second_axis(axes: Axes, norm: str, part: PartInfo) -> None:
     whole = share_of_range(1.0, norm, part)
     if whole is None:
         return
-    above = axes.secondary_xaxis("top", functions=(lambda eps: 100 * whole * eps, lambda share: share / (100 * whole)))
+    percent = 100 * whole
+
+    def forward(eps: ArrayLike) -> ArrayLike:
+        return np.asarray(eps) * percent
+
+    def back(share: ArrayLike) -> ArrayLike:
+        return np.asarray(share) / percent
+
+    above = axes.secondary_xaxis("top", functions=(forward, back))
     above.set_xlabel(f"% of {range_name(part.dataset)}", fontsize=9)
     above.tick_params(labelsize=9)
 
