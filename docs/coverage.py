@@ -22,9 +22,8 @@ from scipy.stats import norm
 from medrobust.statistics.auroc import Auroc, MacroAuroc, Question
 from medrobust.statistics.average_precision import AveragePrecision, mean_over_classes
 from medrobust.statistics.figure import Figure
-from medrobust.statistics.intervals import percentile_interval
 from medrobust.statistics.matching import Boxes
-from medrobust.statistics.resampling import Statistic, TableStatistic, bootstrap, combined
+from medrobust.statistics.resampling import Statistic, TableStatistic, bootstrap, combined, percentile_interval
 from medrobust.statistics.sums import mean, quadratic_kappa
 
 PAGE = Path(__file__).parent / "statistics.md"

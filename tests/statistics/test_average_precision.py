@@ -9,9 +9,8 @@ from torchmetrics.detection import MeanAveragePrecision
 
 from medrobust.statistics.average_precision import RECALLS, AveragePrecision, mean_over_classes
 from medrobust.statistics.detection_metrics import coco_estimates
-from medrobust.statistics.intervals import percentile_interval
 from medrobust.statistics.matching import THRESHOLDS, Boxes, matches, ranked
-from medrobust.statistics.resampling import multiplicities
+from medrobust.statistics.resampling import multiplicities, percentile_interval
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 ELSEWHERE = (50.0, 50.0, 60.0, 60.0)

@@ -36,7 +36,6 @@ def population(script, words):
         ("AUROC of 0.75", 40),
         ("AUROC of 0.95", 100),
         ("area under a curve", 40),
-        ("strongest of five", 40),
     ],
 )
 def test_coverage_is_95_percent(script, figure, clusters):
@@ -44,6 +43,15 @@ def test_coverage_is_95_percent(script, figure, clusters):
     held, _, without = script.coverage(population(script, figure), clusters, 700, 1000)
     assert held == pytest.approx(0.95, abs=0.02 + 0.008)
     assert without < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("figure", "clusters"), [("strongest of five", 40), ("mAP", 20)])
+def test_where_it_is_less_it_is_less_by_no_more_than_told(script, figure, clusters):
+    """docs/statistics.md claims 91 to 94 %; percentile intervals are further off."""
+    held, by_percentile, _ = script.coverage(population(script, figure), clusters, 300, 1000)
+    assert 0.88 < held < 0.97
+    assert by_percentile < held
 
 
 def test_intervals_by_image_would_be_false(script):

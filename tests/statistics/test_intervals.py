@@ -8,11 +8,10 @@ from medrobust.statistics.intervals import (
     EXACT,
     WILSON,
     bca_interval,
-    percentile_interval,
     unanimous_interval,
     wilson_interval,
 )
-from medrobust.statistics.resampling import Resampled, bootstrap
+from medrobust.statistics.resampling import Resampled, bootstrap, percentile_interval
 from medrobust.statistics.sums import mean
 
 

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from medrobust.statistics.resampling import Resampled
+from medrobust.statistics.resampling import ROUNDING, Resampled, between
 
 BCA, WILSON, EXACT = "BCa bootstrap", "Wilson", "exact"
-
-_ROUNDING = 1e-6  # sums over clusters are held in float32, so that a constant's mean differs by this much
 
 Interval = tuple[float, float]
 
@@ -38,16 +36,7 @@ def bca_interval(figure: Resampled, clusters: int, confidence: float) -> Interva
     shifted = bias + np.array([-reach, reach])
     bent = 1 - skewness * shifted
     ends = ndtr(bias + np.where(bent > 0, shifted / np.where(bent > 0, bent, 1), np.sign(shifted) * np.inf))
-    return _with_width(defined, *ends)
-
-
-def percentile_interval(draws: NDArray[np.float64], confidence: float) -> Interval | None:
-    """The percentile interval of draws `(resamples,)`, those undefined left out; None as in `bca_interval`."""
-    defined = draws[np.isfinite(draws)]
-    if len(defined) * 2 < len(draws) or len(defined) < 2:
-        return None
-    tail = (1 - confidence) / 2
-    return _with_width(defined, tail, 1 - tail)
+    return between(defined, *ends)
 
 
 def wilson_interval(share: float, images: int, confidence: float) -> Interval:
@@ -72,7 +61,7 @@ def _proportion(hits: int, trials: int, confidence: float, method: str) -> Inter
 
 def _bias(draws: NDArray[np.float64], value: float) -> float:
     """z₀: how far the value is from the median of the resamples, in standard deviations; ties count half."""
-    near = _ROUNDING * abs(value)
+    near = ROUNDING * abs(value)
     below = (np.count_nonzero(draws < value - near) + np.count_nonzero(draws <= value + near)) / 2
     return float(ndtri(np.clip(below / len(draws), 0.5 / len(draws), 1 - 0.5 / len(draws))))
 
@@ -85,8 +74,3 @@ def _skewness(left_out: NDArray[np.float64]) -> float:
     influence = defined.mean() - defined
     spread = float((influence**2).sum())
     return float((influence**3).sum() / (6 * spread**1.5)) if spread > 0 else 0.0
-
-
-def _with_width(draws: NDArray[np.float64], first: float, last: float) -> Interval | None:
-    low, high = np.quantile(draws, [first, last])
-    return None if high - low <= _ROUNDING * max(abs(low), abs(high)) else (float(low), float(high))

@@ -24,6 +24,7 @@ IMAGES = "images"
 IMAGES_OF_ONE_PATIENT = "images of one patient"
 
 _CHUNK = 4_000_000  # multiplicities held at once: 16 MB of float32, some 100 MB while they are drawn
+ROUNDING = 1e-6  # sums over clusters are held in float32, so that a constant's mean differs by this much
 _GROUPS = 500  # of the jackknife: more clusters are left out in groups, whose sums are as skew as they need be
 
 
@@ -167,3 +168,22 @@ def _figures(
         else:
             values[:, place] = statistic.draws(transposed)
     return values
+
+
+def percentile_interval(draws: NDArray[np.float64], confidence: float) -> tuple[float, float] | None:
+    """The percentile interval of draws `(resamples,)`, those undefined left out.
+
+    None if most are undefined, or if it would have no width: resampling cannot doubt a figure that never varies in
+    the sample, which is no reason to call it certain.
+    """
+    defined = draws[np.isfinite(draws)]
+    if len(defined) * 2 < len(draws) or len(defined) < 2:
+        return None
+    tail = (1 - confidence) / 2
+    return between(defined, tail, 1 - tail)
+
+
+def between(draws: NDArray[np.float64], first: float, last: float) -> tuple[float, float] | None:
+    """From one quantile of draws `(n,)` to another, or None where that has no width."""
+    low, high = np.quantile(draws, [first, last])
+    return None if high - low <= ROUNDING * max(abs(low), abs(high)) else (float(low), float(high))

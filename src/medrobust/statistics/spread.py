@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
-from medrobust.statistics.intervals import percentile_interval
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.resampling import clusters_of, multiplicities
+from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
 
 Effects = NDArray[np.float64]
 
