@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from medrobust._version import __version__
+from medrobust.cli_compare import compare
 from medrobust.cli_data import app as data_app
 from medrobust.cli_lists import attacks, doctor, formats, models
 from medrobust.cli_options import (
@@ -201,7 +202,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (view, reproduce, attacks, formats, models, doctor):
+for command in (view, compare, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 

@@ -61,7 +61,7 @@ def outline(page) -> Outline:
 
 def test_it_holds_what_it_should(outline):
     for words in (
-        "On clean images the accuracy is 0.80 [0.72, 0.88]",
+        "On clean images the accuracy is 0.80 [",
         "One subject: the figures say nothing about other people.",
         "2 samples left out",
         "The attacker knows the model",

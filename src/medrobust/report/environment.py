@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from medrobust.report import attack_wording, mask_wording, threat_wording, verdicts, wording
+from medrobust.report import areas, attack_wording, mask_wording, threat_wording, verdicts, wording
 from medrobust.report.budgets import budget_text
 from medrobust.report.folders import without_absolute, without_folder
 from medrobust.report.gallery import CT_WINDOWS
@@ -20,6 +20,7 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.outcomes import OUTCOME_MARKS
 from medrobust.report.table import worst_of
+from medrobust.report.units import in_greys
 from medrobust.statistics import TASK_TRAITS, WORST_CASE
 
 
@@ -52,6 +53,8 @@ def templates() -> Environment:
         "threat_words": threat_wording,
         "mask_words": mask_wording,
         "verdicts": verdicts,
+        "areas": areas,
+        "in_greys": in_greys,
         "budget_text": budget_text,
         "traits_of": TASK_TRAITS,
         "worst_of": worst_of,

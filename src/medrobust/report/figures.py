@@ -1,78 +1,41 @@
-"""Curves of a metric against eps: as SVG that goes into the page and takes its colours from it, and as files.
-
-Text stays text, and is never read as mathematics. The same figures give the same bytes.
-"""
+"""Curves of a metric against eps: as SVG that goes into the page and takes its colours from it, and as files."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from contextlib import AbstractContextManager
 from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
+from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, file_png, file_svg, page_svg, style
 from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
+from medrobust.report.units import range_name, share_of_range
 from medrobust.statistics import CLEAN, WORST_CASE
 
-# Okabe and Ito's palette (Color Universal Design, 2008), the hues that hold on white; the page lightens them
-# for dark. Markers and dashes tell the lines apart without colour.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = "osD^vPX*"
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
-_INK, _GRID = "#101112", "#d0d1d2"
-_FROM_PAGE = {_INK: "currentColor", _GRID: f"var(--grid, {_GRID})"} | {
-    color: f"var(--series-{place}, {color})" for place, color in enumerate(SERIES)
-}
 _BANDS = 4  # with more lines their bands only hide each other: the worst case keeps its own
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.usetex": False,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.6,
-}
 
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
     """The metric against eps for every attack and the worst case, bands of their intervals, as SVG for the page."""
-    with _style(part, metric, norm):
-        return _for_page(_saved(_curve(table, part, metric, norm), "svg").decode())
+    with style(_name(part, metric, norm)):
+        return page_svg(_curve(table, part, metric, norm))
 
 
 def curve_file(table: PartTable, part: PartInfo, metric: str, norm: str, kind: Literal["svg", "png"]) -> bytes:
     """The same figure as a file of its own, on white."""
-    with _style(part, metric, norm), mpl.rc_context({"figure.facecolor": "white"}):
-        return _saved(_curve(table, part, metric, norm), kind)
+    with style(_name(part, metric, norm)), mpl.rc_context({"figure.facecolor": "white"}):
+        figure = _curve(table, part, metric, norm)
+        return file_svg(figure) if kind == "svg" else file_png(figure)
 
 
-def _style(part: PartInfo, metric: str, norm: str) -> AbstractContextManager[None]:
-    context: AbstractContextManager[None] = mpl.rc_context(
-        {**_STYLE, "svg.hashsalt": f"{part.dataset.name} {part.model} {metric} {norm}"}
-    )
-    return context
+def _name(part: PartInfo, metric: str, norm: str) -> str:
+    return f"{part.dataset.name} {part.model} {metric} {norm}"
 
 
 def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
@@ -89,8 +52,27 @@ def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
     _label_ends(axes, series, metric)
     axes.set_ylabel(metric_name(metric))
     axes.set_xlabel(f"eps ({format_norm(norm)})")
+    second_axis(axes, norm, part)
     axes.grid(axis="y")
     return figure
+
+
+def second_axis(axes: Axes, norm: str, part: PartInfo) -> None:
+    """Above the figure, eps in percent of the range from black to white, where that can be told."""
+    whole = share_of_range(1.0, norm, part)
+    if whole is None:
+        return
+    percent = 100 * whole
+
+    def forward(eps: ArrayLike) -> ArrayLike:
+        return np.asarray(eps) * percent
+
+    def back(share: ArrayLike) -> ArrayLike:
+        return np.asarray(share) / percent
+
+    above = axes.secondary_xaxis("top", functions=(forward, back))
+    above.set_xlabel(f"% of {range_name(part.dataset)}", fontsize=9)
+    above.tick_params(labelsize=9)
 
 
 def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
@@ -116,16 +98,16 @@ def _series(table: PartTable, norm: str) -> list[list[Line]]:
 
 def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, bands: bool) -> None:
     worst = lines[0].attack == WORST_CASE
-    color = _INK if worst else SERIES[place % len(SERIES)]
+    color = INK if worst else SERIES[place % len(SERIES)]
     points = [line for line in [clean, *lines] if line[metric].value is not None]
     axes.plot(
         [line.eps for line in points],
         [value for line in points if (value := line[metric].value) is not None],
         color=color,
-        marker="s" if worst else _MARKERS[place % len(_MARKERS)],
+        marker="s" if worst else MARKERS[place % len(MARKERS)],
         markersize=4 if worst else 5,
         markerfacecolor="none" if worst else color,
-        linestyle=_DASHES[0] if worst else _DASHES[place // len(SERIES) % len(_DASHES)],
+        linestyle=DASHES[0] if worst else DASHES[place // len(SERIES) % len(DASHES)],
         linewidth=2.2 if worst else 1.6,
         clip_on=False,
         zorder=3 if worst else 4,
@@ -160,7 +142,7 @@ def _label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
         heights.append(max(min(end, heights[-1] - gap) if heights else end, room))
     for (end, place, line), height in zip(ends, heights, strict=True):
         worst = line.attack == WORST_CASE
-        color = _INK if worst else SERIES[place % len(SERIES)]
+        color = INK if worst else SERIES[place % len(SERIES)]
         axes.annotate(
             plain(line.attack, 22),
             (1.0, end),
@@ -190,28 +172,3 @@ def _ticks(axes: Axes, eps: list[float], unit: str) -> None:
             shown.append(value)
     labels = {0.0: CLEAN} | {value: format_eps(value, unit) for value in shown}
     axes.set_xticks([0.0, *eps], [labels.get(value, "") for value in [0.0, *eps]])
-
-
-def _saved(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # widths are measured with a font that lacks many scripts; the browser draws the text with its own
-        warnings.filterwarnings("ignore", message="Glyph")
-        if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
-        else:
-            figure.set_dpi(200)
-            FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
-    return file.getvalue()
-
-
-def _for_page(svg: str) -> str:
-    """The bare `<svg>` element, coloured by the page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and nothing refers to them
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
-    for color, from_page in _FROM_PAGE.items():
-        svg = re.sub(rf"(:\s*){color}\b", rf"\g<1>{from_page}", svg)
-    return svg

@@ -15,10 +15,12 @@ from markupsafe import Markup
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.report import attack_wording, verdicts, wording
+from medrobust.report.areas import areas_of, strongest_of
 from medrobust.report.budgets import budget_text
 from medrobust.report.effort import Members, Spent, members, spent
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.gallery import Entry, entry_size, gallery_entries, shown_as
+from medrobust.report.holding import Held, held
 from medrobust.report.numbers import format_norm, metric_heading, plain
 from medrobust.report.showing import Showing, showing_for
 from medrobust.report.table import Cell, Line, PartTable, part_table
@@ -77,6 +79,9 @@ class Section:
     survival: Sequence[Survival] = ()
     spent: Sequence[Spent] = ()
     members: Sequence[Members] = ()
+    held: Sequence[Held] = ()
+    areas: Sequence[tuple[str, list[Line]]] = ()
+    strongest: Sequence[Line] = ()
 
 
 def sections_of(
@@ -125,6 +130,9 @@ def _section(
         _survival(name, info, summary),
         spent(of_part, part),
         members(of_part, part),
+        held(of_part, part, table.confidence),
+        areas_of(table, part),
+        strongest_of(table, part),
     )
 
 
