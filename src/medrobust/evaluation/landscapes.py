@@ -101,8 +101,8 @@ def landscapes(
 
     The random perturbation has the norm of the budget. Two perturbations that are one and the same span no plane.
     """
-    space = at.threat.over(at.image.ndim).for_truth(at.truth, at.image, victim.task.classes).space(
-        at.image, victim.bounds
+    space = (
+        at.threat.over(at.image.ndim).for_truth(at.truth, at.image, victim.task.classes).space(at.image, victim.bounds)
     )
     noise = drawn(torch.randn, at.image, sample_generators(at.seed, [at.sample_id], "loss surface"))
     random = at.threat.budget() * space.steepest(space.allowed(noise))
@@ -115,7 +115,7 @@ def landscapes(
 
 
 def _plane_of(u: Tensor, v: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[float, float]] | None:
-    """u and w, and where v ends; None where they span no plane."""
+    """The vectors u and w, and where v ends; None where they span no plane."""
     length = float(u.norm())
     if length == 0:
         return None
