@@ -38,6 +38,7 @@ from medrobust.cli_options import (
     overrides,
 )
 from medrobust.cli_reproduce import reproduce
+from medrobust.cli_stability import stability
 from medrobust.console import console as _console
 from medrobust.console import say as _say
 from medrobust.errors import InputError, MedrobustError, MedrobustWarning
@@ -182,7 +183,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (reproduce, attacks, formats, models, doctor):
+for command in (stability, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 

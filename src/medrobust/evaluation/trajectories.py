@@ -21,6 +21,7 @@ from medrobust.attacks.trajectory import Trajectory
 from medrobust.checks import at_least
 from medrobust.data import Dataset
 from medrobust.data.options import evenly
+from medrobust.data.subset import Subset
 from medrobust.errors import InputError
 from medrobust.evaluation.attacking import Call, answered, check_untargeted
 from medrobust.evaluation.batches import Batch, batches
@@ -64,6 +65,7 @@ class Tracing:
         attacks: label → attack, each one that takes steps. It is run from a random start, once a seed.
         threat: the budget.
         seeds: each gives every image another start.
+        images: at most so many, spread evenly over the data set; None is all.
         batch_size: images attacked together; the results do not depend on it.
         pictures: of how many images maps and a loss surface are kept.
         surfaces: of how many of these the loss around the image.
@@ -76,12 +78,15 @@ class Tracing:
     attacks: Mapping[str, Attack]
     threat: Threat
     seeds: Sequence[int] = (0, 1, 2)
+    images: int | None = 16
     batch_size: int = 16
     pictures: int = 2
     surfaces: int = 1
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
+        if self.images is not None:
+            at_least("images", self.images, 1)
         at_least("batch_size", self.batch_size, 1)
         at_least("pictures", self.pictures, 0)
         at_least("surfaces", self.surfaces, 0)
@@ -90,6 +95,10 @@ class Tracing:
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError("a seed is given twice")
         self.traced()
+
+    def chosen(self, dataset: Dataset) -> tuple[int, ...]:
+        """The places of the images in the data set."""
+        return evenly(range(len(dataset)), self.images)
 
     @property
     def reference(self) -> str:
@@ -126,11 +135,14 @@ def trace(
         InputError: data and victim do not fit, the model gives NaN, or no sample could be read.
         BadSampleError: a sample cannot be read and `skip_bad` is off.
     """
+    chosen = tracing.chosen(dataset)
     skipped: list[Skipped] = []
-    work = _Work(victim, tracing, part, evenly(range(len(dataset)), tracing.pictures) if tracing.pictures else ())
+    work = _Work(victim, tracing, part, evenly(chosen, tracing.pictures))
+    bad = skipped.append if tracing.skip_bad else None
     with victim.evaluating():
-        for batch in batches(dataset, victim, tracing.batch_size, skipped.append if tracing.skip_bad else None):
-            work.take(batch, on_progress)
+        for batch in batches(Subset(dataset, chosen), victim, tracing.batch_size, bad):
+            work.take(replace(batch, indices=[chosen[place] for place in batch.indices]), on_progress)
+    skipped = [replace(one, index=chosen[one.index]) for one in skipped]
     if not work.outcomes:
         why = f"; the first: {skipped[0].reason}" if skipped else ": the data set is empty"
         raise InputError(f"no sample of {dataset.info.name!r} could be read{why}")

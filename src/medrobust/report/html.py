@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -60,15 +60,15 @@ def write_report(
 def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
     """The page as text."""
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
-        .render(info=info, sections=sections_of(records, info, gallery, summary), config=_config_text(info))
+        .render(info=info, sections=sections_of(records, info, gallery, summary), config=config_text(info.config))
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """The templates, with all that they may call."""
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("medrobust.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -76,7 +76,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "plain": plain,
         "without_absolute": without_absolute,
         "without_folder": without_folder,
@@ -87,8 +87,8 @@ def _environment() -> Environment:
         "metric": metric_name,
         "heading": metric_heading,
     }
-    environment.tests["worst"] = lambda line: line.attack == WORST_CASE
-    environment.globals |= {
+    made.tests["worst"] = lambda line: line.attack == WORST_CASE
+    made.globals |= {
         "words": wording,
         "attack_words": attack_wording,
         "threat_words": threat_wording,
@@ -98,12 +98,12 @@ def _environment() -> Environment:
         "traits_of": TASK_TRAITS,
         "worst_of": worst_of,
     }
-    return environment
+    return made
 
 
-def _config_text(info: RunInfo) -> str | None:
-    """The configuration as YAML without folders, whatever values it holds; None when there is none."""
-    if info.config is None:
+def config_text(config: Mapping[str, object] | None) -> str | None:
+    """A configuration as YAML without folders, whatever values it holds; None when there is none."""
+    if config is None:
         return None
-    plain_values = without_folders(json.loads(json.dumps(info.config, default=str)))
+    plain_values = without_folders(json.loads(json.dumps(config, default=str)))
     return yaml.safe_dump(plain_values, sort_keys=False, allow_unicode=True).strip()

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medrobust.statistics.comparison import sign_flip_test
-from medrobust.statistics.resampling import Clusters, bootstrap, percentile_interval
-from medrobust.statistics.sums import mean, standardised_mean
+from medrobust.statistics.resampling import Clusters, multiplicities, percentile_interval
 
 Values = NDArray[np.float64]
 Interval = tuple[float | None, float | None]
@@ -43,57 +42,43 @@ class PairedTest:
     standardised_interval: Interval
 
 
-@dataclass(frozen=True)
-class RankBiserial:
-    """The matched-pairs rank-biserial correlation of differences `(clusters,)`, on resamples of them."""
-
-    differences: Values
-
-    @property
-    def value(self) -> float:
-        """Of the differences as they are; NaN where all are 0."""
-        return float(self.draws(np.ones((len(self.differences), 1), np.float32))[0])
-
-    def draws(self, by_cluster: NDArray[np.float32]) -> Values:
-        """`(clusters, resamples)` multiplicities → `(resamples,)`."""
-        differing = self.differences != 0
-        signs, times = self.differences[differing] > 0, by_cluster[differing].astype(np.float64)
-        sizes, group = np.unique(np.abs(self.differences[differing]), return_inverse=True)
-        counts, above = np.zeros((2, len(sizes), times.shape[1]))
-        np.add.at(counts, group, times)
-        np.add.at(above, group, times * signs[:, None])
-        ranks = counts.cumsum(0) - counts + (counts + 1) / 2  # equal sizes share their mean rank
-        with np.errstate(divide="ignore", invalid="ignore"):
-            total = (ranks * counts).sum(0)
-            return np.asarray(2 * (ranks * above).sum(0) / np.where(total > 0, total, np.nan) - 1)
-
-
 def paired_test(
     difference: Values, clusters: Clusters, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> PairedTest:
     """Test paired differences `(n,)`, at least one and all finite, of images in clusters; intervals are percentiles."""
-    sizes = np.bincount(clusters.codes, minlength=clusters.count)
-    means = np.bincount(clusters.codes, weights=difference, minlength=clusters.count) / sizes
-    statistics = [
-        mean(difference, clusters.codes, clusters.count),
-        RankBiserial(means),
-        standardised_mean(difference, clusters.codes, clusters.count),
-    ]
-    intervals: list[Interval] = [(None, None)] * len(statistics)
-    if clusters.count > 1:
-        drawn = bootstrap(statistics, clusters.count, resamples, seed)
-        intervals = [percentile_interval(column, confidence) or (None, None) for column in drawn.T]
-    known = [statistic.value if np.isfinite(statistic.value) else None for statistic in statistics]
+    columns = np.stack([np.ones_like(difference), difference, difference**2], 1)
+    sums = np.stack([np.bincount(clusters.codes, weights=column, minlength=clusters.count) for column in columns.T], 1)
+    means = sums[:, 1] / sums[:, 0]
+    drawn = np.concatenate(list(multiplicities(clusters.count, resamples, seed))).astype(np.float64)
+    weights = np.concatenate([np.ones((1, clusters.count)), drawn])  # the first is the sample as it is
+    totals = weights @ sums
+    figures = (totals[:, 1] / totals[:, 0], rank_biserial(means, weights), _over_deviation(totals))
+    told: list[float | None] = [float(one[0]) if np.isfinite(one[0]) else None for one in figures]
+    intervals = [percentile_interval(one[1:], confidence) or (None, None) for one in figures]
     return PairedTest(
         difference=float(difference.mean()),
         interval=intervals[0],
         wilcoxon=signed_ranks(means),
         flips=sign_flip_test(difference, clusters, seed),
-        rank_biserial=known[1],
+        rank_biserial=told[1],
         rank_biserial_interval=intervals[1],
-        standardised=known[2],
+        standardised=told[2],
         standardised_interval=intervals[2],
     )
+
+
+def rank_biserial(differences: Values, weights: Values) -> Values:
+    """(R₊ − R₋)/(R₊ + R₋) of differences `(clusters,)` that count `weights` `(resamples, clusters)` times each."""
+    differing = differences != 0
+    signs, times = differences[differing] > 0, weights[:, differing].T
+    sizes, group = np.unique(np.abs(differences[differing]), return_inverse=True)
+    counts, above = np.zeros((2, len(sizes), len(weights)))
+    np.add.at(counts, group, times)
+    np.add.at(above, group, times * signs[:, None])
+    ranks = counts.cumsum(0) - counts + (counts + 1) / 2  # equal sizes share their mean rank
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = (ranks * counts).sum(0)
+        return np.asarray(2 * (ranks * above).sum(0) / np.where(total > 0, total, np.nan) - 1)
 
 
 def signed_ranks(differences: Values) -> float:
@@ -110,3 +95,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty_like(values)
     corrected[order] = np.minimum(stepped, 1.0)
     return [float(value) for value in corrected]
+
+
+def _over_deviation(totals: Values) -> Values:
+    """Mean over sample standard deviation from `(resamples, 3)` numbers, sums and sums of squares."""
+    n, total, squares = totals.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = (squares - total * total / n) / (n - 1)
+        # what rounding leaves of a variance that is none
+        return np.asarray(total / n / np.sqrt(np.where(variance > 1e-12 * squares / n, variance, np.nan)))

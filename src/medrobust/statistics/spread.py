@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.resampling import clusters_of, image_weights, recentred_interval
+from medrobust.statistics.resampling import clusters_of
+from medrobust.statistics.reweighting import image_weights, recentred_interval
 
 Effects = NDArray[np.float64]
 

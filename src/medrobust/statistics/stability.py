@@ -99,7 +99,6 @@ def image_steps(steps: pl.DataFrame) -> pl.DataFrame:
         steps.with_columns(pl.col(MEASURES).fill_nan(None))
         .group_by("part", "attack", "index", "step", maintain_order=True)
         .agg(pl.col(MEASURES).mean())
-        .sort("part", "attack", "index", "step", maintain_order=True)
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from medrobust.evaluation.records import PartInfo
-from medrobust.statistics.resampling import Clusters, clusters_of, image_weights, recentred_interval
+from medrobust.statistics.resampling import Clusters, clusters_of
+from medrobust.statistics.reweighting import image_weights, recentred_interval
 from medrobust.statistics.stability import EFFECT, LOSS, Frame
 from medrobust.statistics.summary import check_resampling
 from medrobust.statistics.variance_components import Components, Values, components

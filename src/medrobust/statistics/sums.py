@@ -41,11 +41,6 @@ def mean(values: Columns, codes: NDArray[np.int64], count: int, weights: Columns
     return SumStatistic(_by_cluster([np.where(used, values, 0.0), weight], codes, count), _ratio)
 
 
-def standardised_mean(values: Columns, codes: NDArray[np.int64], count: int) -> SumStatistic:
-    """The mean of `values` (n,) over their sample standard deviation; of paired differences it is Cohen's d_z."""
-    return SumStatistic(_by_cluster([np.ones_like(values), values, values * values], codes, count), _over_deviation)
-
-
 def quadratic_kappa(
     truth: NDArray[np.int64], prediction: NDArray[np.int64], codes: NDArray[np.int64], count: int
 ) -> SumStatistic:
@@ -83,15 +78,6 @@ def _by_cluster(columns: list[Columns], codes: NDArray[np.int64], count: int) ->
 def _ratio(sums: Columns) -> Columns:
     with np.errstate(divide="ignore", invalid="ignore"):
         return sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], np.nan)
-
-
-def _over_deviation(sums: Columns) -> Columns:
-    n, total, squares = sums.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = (squares - total * total / n) / (n - 1)
-        # what rounding leaves of a variance that is none
-        variance = np.where(variance > 1e-12 * squares / n, variance, np.nan)
-        return np.asarray(total / n / np.sqrt(variance))
 
 
 def _kappa(sums: Columns) -> Columns:
