@@ -76,8 +76,8 @@ def stability(
     """
     from medrobust.config import read_config
     from medrobust.evaluation import check_output_folder
-    from medrobust.stability import STABILITY_PAGE
     from medrobust.stability_jobs import stability_config
+    from medrobust.stability_run import STABILITY_PAGE
 
     run = read_config(config, overrides(ctx))
     unnamed = Path("runs") / f"{run.label}-stability-{datetime.now():%Y%m%d-%H%M%S}"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from medrobust.config import RunConfig
 from medrobust.errors import InputError
+from medrobust.evaluation.trajectories import traced_attack
 from medrobust.jobs import Part, build_parts
-from medrobust.stability import Stability, stability
+from medrobust.stability_run import Stability, stability
 from medrobust.victim import Victim
 
 USUAL_ATTACKS = ("pgd", "mi", "smia")
@@ -32,6 +33,8 @@ def stability_config(
     if "attacks" not in config.model_fields_set:
         config = config.model_copy(update={"attacks": {name: {} for name in USUAL_ATTACKS}})
     attacks = config.build_attacks()
+    for label, attack in attacks.items():
+        traced_attack(label, attack)  # before a model is trained in vain
     if "eps" in config.threat.model_fields_set and len(config.threat.eps) != 1:
         raise InputError(f"ways are compared at one budget, got {len(config.threat.eps)}: give one --eps")
     written = config.model_dump(mode="json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from medrobust.victim import Victim
 
 RANDOM = "random"
 REACH, POINTS = 1.6, 17  # of the axes, in lengths of the perturbation; 0 and ±1 are among the points
+ANGLES = 721  # at which the border is followed
 LEAST_ANGLE = 1e-3  # of two directions that span a plane, as a sine
 
 
@@ -51,18 +53,17 @@ class LossSurface:
         end: a and b of v; those of u are 1 and 0.
         along: `(n,)` the values of a and of b.
         loss: `(n, n)`, row for b, column for a.
-        size: `(n, n)` the norm of a·u + b·w before the cut, in the threat's norm; the ball is where it is at most eps.
+        border: `(m, 2)`, a and b along the border of the budget, before the cut to the bounds.
     """
 
     part: str
     index: int
     first: str
     second: str
-    eps: float
     end: tuple[float, float]
     along: Tensor
     loss: Tensor
-    size: Tensor
+    border: Tensor
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,15 @@ def landscapes(
 ) -> Iterator[LossSurface]:
     """The planes of the reference's perturbation with that of the first other attack, and with a random one.
 
-    The random perturbation has the norm of the budget. Two perturbations that are one and the same span no plane.
+    The random perturbation is as long (in L2) as the reference's. Two perturbations that are one and the same span no
+    plane.
     """
     space = (
         at.threat.over(at.image.ndim).for_truth(at.truth, at.image, victim.task.classes).space(at.image, victim.bounds)
     )
     noise = drawn(torch.randn, at.image, sample_generators(at.seed, [at.sample_id], "loss surface"))
-    random = at.threat.budget() * space.steepest(space.allowed(noise))
+    random = space.steepest(space.allowed(noise))
+    random = random / random.norm() * perturbations[reference].norm()
     others = [label for label in perturbations if label != reference][:1]
     seconds = [(label, perturbations[label]) for label in others] + [(RANDOM, random)]
     for label, second in seconds:
@@ -138,22 +141,28 @@ def _surface(
     places = torch.stack([a.flatten(), b.flatten()], 1).double()  # (n², 2)
 
     def look(index: Tensor) -> Tensor:
-        """`(rows, 2)`: loss and size at some of the places."""
-        weights = places[index].to(at.image.device)
-        shape = (-1, *[1] * (at.image.ndim - 1))
-        change = weights[:, 0].reshape(shape) * axes[0] + weights[:, 1].reshape(shape) * axes[1]
-        truth = at.truth.expand(len(change), *at.truth.shape[1:])
-        images = (at.image + change).clamp(*victim.bounds).to(at.image.dtype)
-        loss = victim.task.loss(victim.forward(images), truth)
-        return torch.stack([loss.double(), _size(change, at.threat.norm)], 1).cpu()
+        changed = at.image + _combined(axes, places[index])
+        images = changed.clamp(*victim.bounds).to(at.image.dtype)
+        loss = victim.task.loss(victim.forward(images), at.truth.expand(len(images), *at.truth.shape[1:]))
+        return loss.double().cpu()
 
-    loss, size = at_once.run(look, len(places)).reshape(POINTS, POINTS, 2).unbind(-1)
-    return LossSurface(at.part, at.index, *names, at.threat.budget(), end, along, loss, size)
+    loss = at_once.run(look, len(places)).reshape(POINTS, POINTS)
+    return LossSurface(at.part, at.index, *names, end, along, loss, _border(axes, at.threat))
 
 
-def _size(change: Tensor, norm: str) -> Tensor:
-    order = {"l2": 2.0, "l1": 1.0}.get(norm, float("inf"))  # band noise is bounded value by value, as L∞
-    return torch.linalg.vector_norm(change.flatten(1), order, dim=1)
+def _combined(axes: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
+    """a·u + b·w for weights `(rows, 2)`: `(rows, C, *spatial)`."""
+    a, b = (column.to(axes[0]).reshape(-1, *[1] * (axes[0].ndim - 1)) for column in weights.T)
+    return a * axes[0] + b * axes[1]
+
+
+def _border(axes: tuple[Tensor, Tensor], threat: Threat) -> Tensor:
+    """Where the norm of a·u + b·w is eps: for each angle, eps over the norm of the unit vector's change."""
+    angles = torch.linspace(0, 2 * math.pi, ANGLES, dtype=torch.float64)
+    units = torch.stack([angles.cos(), angles.sin()], 1)
+    order = {"l2": 2.0, "l1": 1.0}.get(threat.norm, math.inf)  # band noise is bounded value by value, as L∞
+    sizes = [torch.linalg.vector_norm(_combined(axes, unit[None]), order) for unit in units]
+    return units * threat.budget() / torch.stack(sizes).cpu()[:, None]
 
 
 def _over_labels(maps: Tensor, axes: int) -> Tensor:

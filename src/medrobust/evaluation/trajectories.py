@@ -108,7 +108,7 @@ class Tracing:
 
     def traced(self) -> dict[str, IterativeAttack]:
         """The attacks as they are run."""
-        return {label: _traced(label, attack) for label, attack in self.attacks.items()}
+        return {label: traced_attack(label, attack) for label, attack in self.attacks.items()}
 
 
 @dataclass
@@ -169,7 +169,12 @@ _DISTANCE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def _traced(label: str, attack: Attack) -> IterativeAttack:
+def traced_attack(label: str, attack: Attack) -> IterativeAttack:
+    """An attack as it is run here: from a random start, once, with its way noted.
+
+    Raises:
+        InputError: it takes no steps, or is targeted.
+    """
     if not isinstance(attack, IterativeAttack):
         raise InputError(f"attack {label!r} takes no steps whose way could be noted: leave it out, e.g. pgd,mi,smia")
     check_untargeted(label, attack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +16,7 @@ from medrobust.evaluation.records import PartInfo
 from medrobust.evaluation.stability_files import StabilityInfo
 from medrobust.evaluation.storage import write_whole
 from medrobust.report.budgets import budget_text
-from medrobust.report.drawing import file_png, file_svg, page_svg, style
+from medrobust.report.drawing import file_png, file_svg, for_page, style
 from medrobust.report.html import config_text, environment
 from medrobust.report.numbers import NO_INTERVAL, as_float, format_interval, format_p_value, format_value, listed, plain
 from medrobust.report.stability_figures import DIVERGENCES, MOVEMENTS, maps_figure, steps_figure, surfaces_figure
@@ -34,6 +35,35 @@ _COMPONENTS = {
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A figure with its file's name, what it shows in words, and its caption."""
+
+    name: str
+    figure: Figure
+    description: str
+    caption: str
+
+    @cached_property
+    def file(self) -> bytes:
+        """An SVG file; the figure's layout is made once, for this and for all that follows."""
+        with style(self.name):
+            made = file_svg(self.figure)
+        self.figure.set_layout_engine("none")
+        return made
+
+    @property
+    def svg(self) -> Markup:
+        """For the page."""
+        return Markup(for_page(self.file))  # noqa: S704 – matplotlib escapes its text
+
+    @property
+    def png(self) -> bytes:
+        """A PNG file."""
+        with style(self.name):
+            return file_png(self.figure)
+
+
+@dataclass(frozen=True)
 class Analysis:
     """All that a page is made of."""
 
@@ -45,21 +75,10 @@ class Analysis:
     maps: Sequence[StepMaps] = ()
     surfaces: Sequence[LossSurface] = ()
 
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its file's name, what it shows in words, and its caption."""
-
-    name: str
-    figure: Figure
-    description: str
-    caption: str
-
-    @property
-    def svg(self) -> Markup:
-        """For the page."""
-        with style(self.name):
-            return Markup(page_svg(self.figure))  # noqa: S704 – matplotlib escapes its text
+    @cached_property
+    def drawings(self) -> dict[str, list[Drawing]]:
+        """The figures of every part; drawn once for the page and for the files."""
+        return {name: list(_drawings(name, self)) for name in self.info.parts}
 
 
 @dataclass(frozen=True)
@@ -133,11 +152,10 @@ def write_stability_page(analysis: Analysis, path: Path) -> None:
 def write_figures(analysis: Analysis, folder: Path) -> None:
     """Write every figure of the page as SVG and as PNG into a new folder."""
     folder.mkdir()
-    for place, name in enumerate(analysis.info.parts, 1):
-        for drawing in _drawings(name, analysis):
-            with style(drawing.name):
-                (folder / f"part-{place}-{drawing.name}.svg").write_bytes(file_svg(drawing.figure))
-                (folder / f"part-{place}-{drawing.name}.png").write_bytes(file_png(drawing.figure))
+    for place, drawings in enumerate(analysis.drawings.values(), 1):
+        for drawing in drawings:
+            (folder / f"part-{place}-{drawing.name}.svg").write_bytes(drawing.file)
+            (folder / f"part-{place}-{drawing.name}.png").write_bytes(drawing.png)
 
 
 def _section(place: int, name: str, analysis: Analysis) -> PartSection:
@@ -150,7 +168,7 @@ def _section(place: int, name: str, analysis: Analysis) -> PartSection:
         part=part,
         budget=budget,
         lengths={label: f"{length:.4g}" for label, length in info.step_lengths[name].items()},
-        drawings=list(_drawings(name, analysis)),
+        drawings=analysis.drawings[name],
         tests=[_test_row(row) for row in analysis.tests.filter(part=name).iter_rows(named=True)],
     )
 

@@ -188,7 +188,7 @@ def _few_of_a_kind(info: StabilityInfo) -> Iterator[str]:
     sets = {part.data_sha256 for part in info.parts.values()}
     if len(info.seeds) == 1:
         yield "With one seed, nothing is said about other starts."
-    if len(sets) == len(info.parts):
+    if 1 < len(sets) == len(info.parts):
         yield (
             "There is one model for each data set: what a model does to the variance, and what the data do, cannot be "
             "told apart."

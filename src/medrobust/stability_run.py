@@ -133,7 +133,7 @@ class Stability:
             self.surfaces + other.surfaces,
         )
 
-    @property
+    @cached_property
     def _analysis(self) -> Analysis:
         return Analysis(
             trajectories=self.trajectories,
