@@ -76,8 +76,9 @@ def stability(
     """
     from medrobust.config import read_config
     from medrobust.evaluation import check_output_folder
+    from medrobust.evaluation.stability_files import STABILITY_PAGE
+    from medrobust.evaluation.storage import RUN_JSON
     from medrobust.stability_jobs import stability_config
-    from medrobust.stability_run import STABILITY_PAGE
 
     run = read_config(config, overrides(ctx))
     unnamed = Path("runs") / f"{run.label}-stability-{datetime.now():%Y%m%d-%H%M%S}"
@@ -88,3 +89,5 @@ def stability(
     for sentence in done.sentences():
         typer.echo(sentence)
     say(f"report: {folder / STABILITY_PAGE}")
+    if (folder.parent / RUN_JSON).is_file() and folder.name == "stability":
+        say(f"medrobust report {folder.parent} shows it in the run's report, too")

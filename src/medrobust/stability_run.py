@@ -19,7 +19,13 @@ from medrobust.errors import InputError
 from medrobust.evaluation.cautions import warn_of_budgets
 from medrobust.evaluation.landscapes import LossSurface, StepMaps
 from medrobust.evaluation.records import PartInfo
-from medrobust.evaluation.stability_files import StabilityInfo, StoredStability, read_stability, write_stability
+from medrobust.evaluation.stability_files import (
+    STABILITY_PAGE,
+    StabilityInfo,
+    StoredStability,
+    read_stability,
+    write_stability,
+)
 from medrobust.evaluation.storage import new_folder
 from medrobust.evaluation.trajectories import Traced, Tracing, trace
 from medrobust.models import weights_fingerprint
@@ -33,8 +39,6 @@ from medrobust.statistics.stability_tests import paired_tests
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
-
-STABILITY_PAGE = "stability.html"
 
 
 class Stability:

@@ -9,9 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from synthetic_run import two_part_run
 from synthetic_stability import info, rows
 
+from medrobust.errors import InputError
 from medrobust.evaluation.landscapes import LossSurface, StepMaps
+from medrobust.report import write_report
 from medrobust.stability_run import Stability
 
 HOSTILE = '<script>alert("x")</script>'
@@ -106,3 +109,21 @@ def test_figures_as_files(tmp_path):
     svg = (tmp_path / "analysis" / "figures" / "part-1-divergences.svg").read_text(encoding="utf-8")
     assert "var(--" not in svg, "a file has no page to take its colours from"
     ET.fromstring(svg)
+
+
+def test_the_report_of_a_run_shows_the_analysis_beside_it(tmp_path):
+    run = two_part_run()
+    alone = tmp_path / "alone" / "report.html"
+    alone.parent.mkdir()
+    write_report(run.records, run.info, [], alone)
+    assert 'id="stability"' not in alone.read_text(encoding="utf-8")
+    whole = analysis()
+    whole.save(tmp_path / "run" / "stability")
+    write_report(run.records, run.info, [], tmp_path / "run" / "report.html")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    for sentence in whole.sentences():
+        assert sentence in page
+    assert 'href="stability/stability.html"' in page
+    (tmp_path / "run" / "stability" / "trajectories.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=r"trajectories\.parquet cannot be read"):
+        write_report(run.records, run.info, [], tmp_path / "run" / "report.html")

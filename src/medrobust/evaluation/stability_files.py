@@ -26,6 +26,7 @@ STABILITY_JSON, STEPS, OUTCOMES, PICTURES = (
     "outcomes.parquet",
     "pictures.safetensors",
 )
+STABILITY_PAGE = "stability.html"
 VERSION = 1
 
 

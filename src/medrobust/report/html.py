@@ -26,6 +26,7 @@ from medrobust.report.numbers import (
     plain,
 )
 from medrobust.report.sections import sections_of
+from medrobust.report.stability import StabilitySection, stability_section
 from medrobust.report.table import worst_of
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, summarise
 
@@ -47,22 +48,35 @@ def write_report(
         records: rows as `medrobust.evaluation.records.SCHEMA`.
         info: the run.
         gallery: images to show; may be empty.
-        path: the file; it appears whole or not at all, and replaces an older one.
+        path: the file; it appears whole or not at all, and replaces an older one. A stability analysis in a folder
+            `stability` beside it is shown.
         summary: what `medrobust.statistics.summarise` gave for these records; computed when not given.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    page = render(records, info, list(gallery), summarise(records, info) if summary is None else summary)
+    found = summarise(records, info) if summary is None else summary
+    page = render(records, info, list(gallery), found, stability_section(Path(path).parent))
     write_whole(Path(path), page.encode())
 
 
-def render(records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame) -> str:
+def render(
+    records: pl.DataFrame,
+    info: RunInfo,
+    gallery: list[GalleryImage],
+    summary: pl.DataFrame,
+    stability: StabilitySection | None = None,
+) -> str:
     """The page as text."""
     return (
         environment()
         .get_template("page.html.j2")
-        .render(info=info, sections=sections_of(records, info, gallery, summary), config=config_text(info.config))
+        .render(
+            info=info,
+            sections=sections_of(records, info, gallery, summary),
+            stability=stability,
+            config=config_text(info.config),
+        )
     )
 
 
