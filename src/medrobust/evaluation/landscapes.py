@@ -162,7 +162,8 @@ def _border(axes: tuple[Tensor, Tensor], threat: Threat) -> Tensor:
     units = torch.stack([angles.cos(), angles.sin()], 1)
     order = {"l2": 2.0, "l1": 1.0}.get(threat.norm, math.inf)  # band noise is bounded value by value, as L∞
     sizes = [torch.linalg.vector_norm(_combined(axes, unit[None]), order) for unit in units]
-    return units * threat.budget() / torch.stack(sizes).cpu()[:, None]
+    lengths = threat.budget() / torch.stack(sizes).cpu()
+    return torch.mul(units, lengths[:, None])
 
 
 def _over_labels(maps: Tensor, axes: int) -> Tensor:

@@ -76,7 +76,8 @@ def write_stability(stored: StoredStability, folder: Path) -> None:
     stored.outcomes.write_parquet(folder / OUTCOMES)
     tensors: dict[str, Tensor] = {}
     index = {}
-    for name, pictures in (("maps", stored.maps), ("surfaces", stored.surfaces)):
+    kept: dict[str, Sequence[StepMaps | LossSurface]] = {"maps": stored.maps, "surfaces": stored.surfaces}
+    for name, pictures in kept.items():
         index[name] = [_taken_apart(picture, f"{name}.{place}", tensors) for place, picture in enumerate(pictures)]
     (folder / PICTURES).write_bytes(save(tensors, metadata={"index": json.dumps(index)}))
 
@@ -149,7 +150,10 @@ def _put_together(
 ) -> list[Picture]:
     found = []
     for place, plain in enumerate(index[name]):
-        own = {key.rpartition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.{place}.")}
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-        found.append(kind(**values, **own))
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
+        start = f"{name}.{place}."
+        values |= {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+        found.append(kind(**values))
     return found

@@ -180,7 +180,7 @@ def _shared_scale(maps: Sequence[NDArray[np.float32]]) -> LogNorm:
 
 def _row(panels: Sequence[Axes], steps: Sequence[int], maps: NDArray[np.float32], scale: LogNorm, other: str) -> None:
     for panel, step, pixels in zip(panels, steps, maps, strict=True):
-        panel.imshow(np.maximum(pixels, scale.vmin), cmap=_MAPS, norm=scale, interpolation="none")
+        panel.imshow(pixels.clip(scale.vmin), cmap=_MAPS, norm=scale, interpolation="none")
         _bare(panel)
         panel.set_xlabel(f"p_{step} ‖ {other}" if other == "p_T" else f"{other} ‖ p_{step}", fontsize=8, labelpad=1)
 

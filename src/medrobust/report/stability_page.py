@@ -89,8 +89,8 @@ class TestRow:
     second: str
     means: tuple[str, str]
     difference: str
-    p_values: tuple[str, str]
-    sizes: tuple[str, str]
+    p_values: list[str]
+    sizes: list[str]
     verdict: str
 
 
@@ -233,7 +233,6 @@ def _plane_text(one: LossSurface) -> str:
 
 def _test_row(row: dict[str, object]) -> TestRow:
     quantity = QUANTITIES[str(row["quantity"])]
-    digits = 4 if quantity.more_is == "less steady" else 3
     words = {HIGHER: quantity.more_is, LOWER: "weaker" if quantity.more_is == "stronger" else "steadier"}
     verdict = str(row["verdict"])
     told = f"{plain(str(row['first']), 24)} is {words[verdict]}" if verdict in words else verdict
@@ -241,11 +240,9 @@ def _test_row(row: dict[str, object]) -> TestRow:
         quantity=quantity.title,
         second=plain(str(row["second"]), 40),
         means=(_significant(row["mean_first"]), _significant(row["mean_second"])),
-        difference=_with_interval(row, "difference", "low", "high", digits),
-        p_values=tuple(format_p_value(as_float(row[f"{name}_holm"]) or 0.0) for name in ("wilcoxon", "flips")),  # type: ignore[arg-type]
-        sizes=tuple(  # type: ignore[arg-type]
-            _with_interval(row, name, f"{name}_low", f"{name}_high", 2) for name in ("rank_biserial", "standardised")
-        ),
+        difference=_difference(row),
+        p_values=[format_p_value(as_float(row[f"{name}_holm"]) or 0.0) for name in ("wilcoxon", "flips")],
+        sizes=[_with_interval(row, name, f"{name}_low", f"{name}_high") for name in ("rank_biserial", "standardised")],
         verdict=told,
     )
 
@@ -289,9 +286,15 @@ def _significant(value: object) -> str:
     return "–" if number is None else f"{number:.3g}".replace("-", "−")
 
 
-def _with_interval(row: dict[str, object], name: str, low: str, high: str, digits: int) -> str:
+def _difference(row: dict[str, object]) -> str:
+    if row["low"] is None or row["high"] is None:
+        return f"{_significant(row['difference'])} {NO_INTERVAL}"
+    return f"{_significant(row['difference'])} [{_significant(row['low'])}, {_significant(row['high'])}]"
+
+
+def _with_interval(row: dict[str, object], name: str, low: str, high: str) -> str:
     value = as_float(row[name])
     if value is None:
         return "–"
-    interval = format_interval(as_float(row[low]), as_float(row[high]), digits)
-    return f"{format_value(value, digits)} {interval or NO_INTERVAL}"
+    interval = format_interval(as_float(row[low]), as_float(row[high]))
+    return f"{format_value(value)} {interval or NO_INTERVAL}"

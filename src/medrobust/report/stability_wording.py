@@ -132,14 +132,14 @@ def _against(rows: pl.DataFrame) -> list[str]:
 def _settling(steps: pl.DataFrame) -> Iterator[str]:
     """After how many steps the prediction is near where it ends: the fixed spot of the paper."""
     final = steps.filter(measure="kl_final").sort("step")
-    for part in final["part"].unique(maintain_order=True):
+    for part in final["part"].unique(maintain_order=True).to_list():
         told = []
-        for attack in final["attack"].unique(maintain_order=True):
+        for attack in final["attack"].unique(maintain_order=True).to_list():
             way = final.filter(part=part, attack=attack)
             start = way["median"][0]
             if start is not None and start > 0:
-                first = way.filter(pl.col("median") <= _SETTLED * start)["step"].min()
-                told.append(f"{first} under {plain(attack, 24)}")
+                near = way.filter(pl.col("median") <= _SETTLED * start)["step"].to_list()
+                told.append(f"{min(near)} under {plain(attack, 24)}")
         if told:
             last = final.filter(part=part)["step"].max()
             yield (

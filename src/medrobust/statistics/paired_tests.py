@@ -47,11 +47,17 @@ def paired_test(
 ) -> PairedTest:
     """Test paired differences `(n,)`, at least one and all finite, of images in clusters; intervals are percentiles."""
     columns = np.stack([np.ones_like(difference), difference, difference**2], 1)
-    sums = np.stack([np.bincount(clusters.codes, weights=column, minlength=clusters.count) for column in columns.T], 1)
+    sums: Values = np.stack(
+        [
+            np.bincount(clusters.codes, weights=column, minlength=clusters.count).astype(np.float64)
+            for column in columns.T
+        ],
+        1,
+    )
     means = sums[:, 1] / sums[:, 0]
     drawn = np.concatenate(list(multiplicities(clusters.count, resamples, seed))).astype(np.float64)
     weights = np.concatenate([np.ones((1, clusters.count)), drawn])  # the first is the sample as it is
-    totals = weights @ sums
+    totals: Values = weights @ sums
     figures = (totals[:, 1] / totals[:, 0], rank_biserial(means, weights), _over_deviation(totals))
     told: list[float | None] = [float(one[0]) if np.isfinite(one[0]) else None for one in figures]
     intervals = [percentile_interval(one[1:], confidence) or (None, None) for one in figures]

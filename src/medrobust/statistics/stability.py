@@ -47,7 +47,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "smoothing gap": Quantity(
         "Gap to the smoothed image",
-        "KL between the prediction on the attacked image and that on it smoothed",
+        "KL between the predictions on the attacked image and on it smoothed, which SMIA’s second term lowers",
         "less steady",
     ),
     "seed distance": Quantity(
