@@ -32,19 +32,19 @@ class GalleryCollector:
             self._images[index] = GalleryImage(
                 part=self._part,
                 index=index,
-                clean=plane(batch.images[place], batch.volumes).float(),
+                clean=_plane(batch.images[place], batch.volumes).float(),
                 attacks=[],
-                truth=None if answers is None else plane(batch.truth[place], batch.volumes),
-                before=None if answers is None else plane(answers[place], batch.volumes),
+                truth=None if answers is None else _plane(batch.truth[place], batch.volumes),
+                before=None if answers is None else _plane(answers[place], batch.volumes),
             )
 
     def add_attack(self, batch: Batch, label: str, threat: Threat, result: AttackResult) -> None:
         """Keep what an attack made of the chosen images of a batch."""
         answers = self._answers(result.outputs)
         for place, index in self._places(batch):
-            image = plane(result.adversarial[place], batch.volumes).float()
-            after = None if answers is None else plane(answers[place], batch.volumes)
-            moved = None if answers is None or result.truth is None else plane(result.truth[place], batch.volumes)
+            image = _plane(result.adversarial[place], batch.volumes).float()
+            after = None if answers is None else _plane(answers[place], batch.volumes)
+            moved = None if answers is None or result.truth is None else _plane(result.truth[place], batch.volumes)
             made = GalleryAttack(label, threat.norm, threat.budget(), image, after, moved)
             self._images[index].attacks.append(made)
 
@@ -61,7 +61,7 @@ class GalleryCollector:
             return self._task.predict(outputs) if self._task.dense else None
 
 
-def plane(values: Tensor, volumes: bool) -> Tensor:
+def _plane(values: Tensor, volumes: bool) -> Tensor:
     """`(…, H, W)` as it is; of `(…, D, H, W)` the middle of D."""
     values = values.detach().cpu()
     return values[..., values.shape[-3] // 2, :, :].clone() if volumes else values

@@ -12,7 +12,6 @@ from torch import Tensor
 from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.trajectory import Trajectory
 from medrobust.evaluation.batches import Batch
-from medrobust.evaluation.gallery import plane
 from medrobust.threat import Threat, sample_generators
 from medrobust.threat.drawing import drawn
 from medrobust.victim import Victim
@@ -90,8 +89,8 @@ def step_maps(part: str, index: int, attack: str, batch: Batch, place: int, way:
         _over_labels(maps[steps, place], axes) for maps in (way.kl_final_map, way.kl_initial_map)
     )  # (n, *spatial)
     volumes = batch.volumes
-    clean = plane(batch.images[place], volumes).float()
-    yield StepMaps(part, index, attack, tuple(steps), clean, plane(final, volumes), plane(initial, volumes))
+    clean = _middle(batch.images[place], volumes).float()
+    yield StepMaps(part, index, attack, tuple(steps), clean, _middle(final, volumes), _middle(initial, volumes))
 
 
 @torch.no_grad()
@@ -163,9 +162,16 @@ def _border(axes: tuple[Tensor, Tensor], threat: Threat) -> Tensor:
     order = {"l2": 2.0, "l1": 1.0}.get(threat.norm, math.inf)  # band noise is bounded value by value, as L∞
     sizes = [torch.linalg.vector_norm(_combined(axes, unit[None]), order) for unit in units]
     lengths = threat.budget() / torch.stack(sizes).cpu()
-    return torch.mul(units, lengths[:, None])
+    border: Tensor = units * lengths[:, None]
+    return border
 
 
 def _over_labels(maps: Tensor, axes: int) -> Tensor:
     """`(n, *positions)` → `(n, *spatial)`: the mean over the labels of a multi-label mask."""
     return maps if maps.ndim == axes + 1 else maps.mean(1)
+
+
+def _middle(values: Tensor, volumes: bool) -> Tensor:
+    """`(…, H, W)` as it is; of `(…, D, H, W)` the middle of D."""
+    values = values.detach().cpu()
+    return values[..., values.shape[-3] // 2, :, :].clone() if volumes else values
