@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -187,12 +189,19 @@ def test_over_data_sets_the_effect_is_a_share_of_the_clean_value():
 def test_parts_of_the_same_data_are_models_of_one_data_set():
     one, before = effects({"smia": np.full((6, 2), 0.2)}, "a")
     other, after = effects({"smia": np.full((6, 2), 0.6)}, "b")
-    parts = info(("a", "b"), ("smia",)).parts
-    parts = {name: type(part)(**{**vars(part), "data_sha256": "same"}) for name, part in parts.items()}
+    parts = {name: replace(part, data_sha256="same") for name, part in info(("a", "b"), ("smia",)).parts.items()}
     table = variance_components(pl.concat([one, other]), pl.concat([before, after]), parts, "smia")
     assert component(table, "model", scope="a") == pytest.approx(np.var([0.2, 0.6], ddof=1))
     assert component(table, "model", "models", scope="a") == 2
     assert set(table["scope"]) == {"a"}
+
+
+def test_models_without_an_image_in_common_have_no_components():
+    one, before = effects({"smia": np.full((3, 2), 0.2)}, "a")
+    other, after = effects({"smia": np.full((3, 2), 0.6)}, "b")
+    other = other.with_columns(pl.col("index") + 3)
+    parts = {name: replace(part, data_sha256="same") for name, part in info(("a", "b"), ("smia",)).parts.items()}
+    assert variance_components(pl.concat([one, other]), pl.concat([before, after]), parts, "smia").is_empty()
 
 
 def test_known_components_lie_in_their_intervals_and_a_smaller_one_is_told():

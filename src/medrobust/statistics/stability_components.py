@@ -72,7 +72,8 @@ def variance_components(
         groups.setdefault(part.data_sha256, []).append(name)
     rows: list[dict[str, object]] = []
     for quantity in DECOMPOSED:
-        sets = [_data_set(quantities, outcomes, names, parts, attacks, quantity) for names in groups.values()]
+        found_sets = [_data_set(quantities, outcomes, names, parts, attacks, quantity) for names in groups.values()]
+        sets = [one for one in found_sets if one.values.shape[2]]  # models of one data set may have no image in common
         weights = [
             image_weights(one.clusters.codes, one.clusters.count, resamples, seed + place)
             for place, one in enumerate(sets)
@@ -118,7 +119,7 @@ def _data_set(
     whole = cells.filter((pl.col(quantity).count() == wanted).over("index"))
     order = whole.sort(pl.col("attack").cast(pl.Enum(attacks)), pl.col("part").cast(pl.Enum(names)), "index", "seed")
     images = whole["index"].unique().sort()
-    values = order[quantity].to_numpy().reshape(len(attacks), len(names), len(images), -1)
+    values = order[quantity].to_numpy().reshape(len(attacks), len(names), len(images), cells["seed"].n_unique())
     patients = whole.unique("index").sort("index")["patient"]
     clean = outcomes.filter(pl.col("part").is_in(names) & pl.col("index").is_in(images.to_list()))["value_before"]
     mean = clean.mean()
