@@ -82,7 +82,7 @@ def test_sentences_tests_and_components_are_those_of_the_object(page):
     assert body.count("<tr>") == len(whole.tests) + 1
     assert "smia is steadier" in body
     row = whole.components.filter(component="seed", attack="smia", quantity="effect").row(0, named=True)
-    assert f"{row['value']:.3g} ({row['share']:.0%})" in page
+    assert f"{row['value']:.3g} ({100 * row['share']:.3g} %)" in page
 
 
 def test_hostile_names_are_inert_and_folders_stay_at_home(tmp_path):

@@ -115,7 +115,7 @@ def surfaces_figure(surfaces: Sequence[LossSurface]) -> Figure:
             axes.set_xlabel(f"along {plain(one.first, 16)}")
             axes.set_ylabel(f"towards {'a random change' if one.second == RANDOM else plain(one.second, 16)}")
         if filled is not None:
-            bar = figure.colorbar(filled, ax=figure.axes, shrink=0.9, pad=0.02)
+            bar = figure.colorbar(filled, ax=figure.axes, shrink=0.9, pad=0.02, format="%.3g")
             bar.set_label("loss")
     return figure
 

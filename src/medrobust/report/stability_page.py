@@ -276,7 +276,7 @@ def _component_cell(row: dict[str, object]) -> tuple[str, str]:
     share = as_float(row["share"])
     text = _significant(row["value"])
     if share is not None and row["component"] != TOTAL:
-        text += f" ({share:.0%})"
+        text += f" ({100 * share:.3g} %)"
     low, high = as_float(row["low"]), as_float(row["high"])
     return text, NO_INTERVAL if low is None or high is None else f"[{low:.3g}, {high:.3g}]"
 
