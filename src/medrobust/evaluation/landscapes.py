@@ -151,8 +151,9 @@ def _surface(
 
 def _combined(axes: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
     """a·u + b·w for weights `(rows, 2)`: `(rows, C, *spatial)`."""
-    a, b = (column.to(axes[0]).reshape(-1, *[1] * (axes[0].ndim - 1)) for column in weights.T)
-    return a * axes[0] + b * axes[1]
+    shape = (-1, *[1] * (axes[0].ndim - 1))
+    along, across = weights.to(axes[0]).unbind(1)
+    return along.reshape(shape) * axes[0] + across.reshape(shape) * axes[1]
 
 
 def _border(axes: tuple[Tensor, Tensor], threat: Threat) -> Tensor:
@@ -161,9 +162,7 @@ def _border(axes: tuple[Tensor, Tensor], threat: Threat) -> Tensor:
     units = torch.stack([angles.cos(), angles.sin()], 1)
     order = {"l2": 2.0, "l1": 1.0}.get(threat.norm, math.inf)  # band noise is bounded value by value, as L∞
     sizes = [torch.linalg.vector_norm(_combined(axes, unit[None]), order) for unit in units]
-    lengths = threat.budget() / torch.stack(sizes).cpu()
-    border: Tensor = units * lengths[:, None]
-    return border
+    return units * threat.budget() / torch.stack(sizes).cpu().unsqueeze(1)
 
 
 def _over_labels(maps: Tensor, axes: int) -> Tensor:
