@@ -24,10 +24,10 @@ import numpy as np
 import polars as pl
 from ablation_attacks import variants
 from ablation_sets import BENCHMARKS, CLASSIFIERS
-from medrobust.statistics.paired_tests import holm
 from numpy.typing import NDArray
 
 from medrobust.statistics.comparison import sign_flip_test
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
 
 AS_IT_IS = "as it is"

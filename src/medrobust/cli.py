@@ -39,6 +39,7 @@ from medrobust.cli_options import (
     overrides,
 )
 from medrobust.cli_reproduce import reproduce
+from medrobust.cli_stability import stability
 from medrobust.cli_view import view
 from medrobust.console import console as _console
 from medrobust.console import say as _say
@@ -202,7 +203,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (view, compare, reproduce, attacks, formats, models, doctor):
+for command in (view, compare, stability, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 

@@ -73,6 +73,7 @@ def test_every_row_is_what_the_attack_stopped_there_shows(case, name):
         if t:
             expected["kl_previous"] = kl(log_p[t], log_p[t - 1])
             before = (iterates[t - 1] - images).flatten(1)
+            expected["moved"] = (delta - before).norm(dim=1)
             if bool(before.any()):
                 expected["cosine"] = F.cosine_similarity(delta, before)
         for field, value in expected.items():
@@ -129,4 +130,20 @@ def test_of_several_restarts_it_is_the_kept_one(trained):
 def test_shapes(trained):
     victim, images, truth = trained
     trajectory = MIFGSM(steps=5, trace=True)(victim, images, truth, THREAT).trajectory
-    assert {getattr(trajectory, f.name).shape for f in fields(trajectory)} == {(6, 16)}
+    rows = {f.name: getattr(trajectory, f.name) for f in fields(trajectory)}
+    maps = {name: rows.pop(name) for name in ("kl_final_map", "kl_initial_map")}
+    assert {row.shape for row in rows.values()} == {(6, 16)}
+    assert set(maps.values()) == {None}
+
+
+def test_maps_have_the_rows_as_their_means_without_the_ignored_pixels(dense):
+    victim, images, truth = dense
+    truth = truth.clone()
+    truth[:, ::3] = 255
+    victim = Victim(victim.model, Segmentation(3, ignore_index=255))
+    trajectory = PGD(steps=3, trace=True)(victim, images, truth, THREAT).trajectory
+    for name in ("kl_final", "kl_initial"):
+        pixels = getattr(trajectory, f"{name}_map")
+        assert pixels.shape == (4, *truth.shape)
+        assert torch.equal(pixels.isnan(), (truth == 255).expand_as(pixels))
+        assert torch.allclose(pixels.flatten(2).nanmean(2), getattr(trajectory, name), rtol=1e-4, atol=1e-7)

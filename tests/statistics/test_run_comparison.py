@@ -19,9 +19,10 @@ from synthetic_run import (
 from medrobust.errors import InputError
 from medrobust.statistics import summarise
 from medrobust.statistics.comparison import sign_flip_test
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.pairing import pair_runs
 from medrobust.statistics.resampling import Clusters
-from medrobust.statistics.run_comparison import BETTER, NOT_SHOWN, RUNS_SCHEMA, TOO_FEW, WORSE, compare_runs, holm
+from medrobust.statistics.run_comparison import BETTER, NOT_SHOWN, RUNS_SCHEMA, TOO_FEW, WORSE, compare_runs
 
 GRADES = part_info("ordinal", "abcde")
 BINARY = part_info("classification", ["healthy", "ill"])

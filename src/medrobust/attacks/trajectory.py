@@ -20,7 +20,7 @@ from medrobust.victim import Victim
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Per iterate and sample: every field is float32 `(T + 1, B)`, row t for x'_t after t steps.
+    """Per iterate and sample: every field but the maps is float32 `(T + 1, B)`, row t for x'_t after t steps.
 
     p_t is the prediction at x'_t, δ_t = x'_t − x; for dense tasks KL is the mean over the pixels that are not to be
     ignored at x'_0, for detection over the anchors (proposals) that show an object there.
@@ -33,8 +33,11 @@ class Trajectory:
         kl_initial: KL(p_0 ‖ p_t), how far the prediction has left.
         kl_smoothed: KL(p_t ‖ f(S(x'_t))).
         linf, l2: norms of δ_t, in data units.
+        moved: ‖δ_t − δ_{t−1}‖₂, in data units; NaN in row 0.
         cosine: cos(δ_t, δ_{t−1}); NaN where either is zero.
         sign_flips: share of values whose direction turned round from step t − 1 to step t; NaN in rows 0 and 1.
+        kl_final_map, kl_initial_map: the same divergences pixel by pixel, `(T + 1, B, *positions)`, NaN where a pixel
+            is to be ignored; None for tasks that are not dense.
     """
 
     deviation: Tensor
@@ -45,8 +48,11 @@ class Trajectory:
     kl_smoothed: Tensor
     linf: Tensor
     l2: Tensor
+    moved: Tensor
     cosine: Tensor
     sign_flips: Tensor
+    kl_final_map: Tensor | None = None
+    kl_initial_map: Tensor | None = None
     image_axis: ClassVar[int] = 1
 
 
@@ -88,6 +94,7 @@ class TrajectoryRecorder:
         }
         unknown = torch.full_like(row["linf"], torch.nan)
         row["kl_previous"] = self._kl(log_p, self._log_probs[-1]) if self._rows else unknown
+        row["moved"] = unknown if self._delta is None else (delta - self._delta).flatten(1).norm(dim=1)
         row["cosine"] = unknown if self._delta is None else _cosine(delta, self._delta)
         turned = unknown
         if direction is not None and self._direction is not None:
@@ -101,7 +108,15 @@ class TrajectoryRecorder:
         """The trajectory, once the last iterate is recorded."""
         columns = {name: torch.stack([row[name] for row in self._rows]).float() for name in self._rows[0]}
         final = torch.stack([self._kl(log_p, self._log_probs[-1]) for log_p in self._log_probs]).float()
-        return Trajectory(kl_final=final, **columns)
+        if not self._victim.task.dense:
+            return Trajectory(kl_final=final, **columns)
+        to_final = torch.stack([self._kl_map(log_p, self._log_probs[-1]) for log_p in self._log_probs])
+        from_first = torch.stack([self._kl_map(self._log_probs[0], log_p) for log_p in self._log_probs])
+        return Trajectory(kl_final=final, kl_final_map=to_final, kl_initial_map=from_first, **columns)
+
+    def _kl_map(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        divergence = kl_divergence(log_p, log_q).clamp_min(0).float()
+        return divergence if self._used is None else divergence.masked_fill(~self._used, torch.nan)
 
     def _kl(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         # rounding can take a divergence just below 0

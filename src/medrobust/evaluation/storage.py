@@ -133,7 +133,7 @@ def read_run(folder: Path) -> StoredRun:
         version = written["schema_version"]
         info = _INFO.validate_python(written) if version == SCHEMA_VERSION else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {_first_line(error)}") from error
+        raise InputError(f"{path} is damaged: {first_line(error)}") from error
     if info is None:
         raise InputError(f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust")
     return StoredRun(_read_records(folder / RECORDS, info), info, _read_gallery(folder / GALLERY))
@@ -143,7 +143,7 @@ def _read_records(path: Path, info: RunInfo) -> pl.DataFrame:
     try:
         records = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     missing = [name for name in SCHEMA if name not in records.columns]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r} ({len(missing)} missing)")
@@ -206,7 +206,7 @@ def _read_gallery(path: Path) -> list[GalleryImage]:
             index = json.loads(file.metadata()["index"])
         return [_gallery_image(entry, str(number), tensors) for number, entry in enumerate(index)]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {_first_line(error)}") from error
+        raise InputError(f"{path} is damaged: {first_line(error)}") from error
 
 
 def _gallery_image(entry: dict[str, Any], key: str, tensors: dict[str, Tensor]) -> GalleryImage:
@@ -232,5 +232,6 @@ def _gallery_image(entry: dict[str, Any], key: str, tensors: dict[str, Tensor]) 
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What went wrong, of an error of a library, in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -64,7 +64,8 @@ def write_report(
         records: rows as `medrobust.evaluation.records.SCHEMA`.
         info: the run.
         gallery: images to show; may be empty.
-        path: the (main) file; it appears whole or not at all, and replaces an older one.
+        path: the (main) file; it appears whole or not at all, and replaces an older one. Of a stability analysis in a
+            folder `stability` beside it the page tells.
         summary: what `medrobust.statistics.summarise` gave for these records; computed when not given.
         format: "html", "markdown", "latex", "json", "csv" or "model-card"; when not given, as the suffix says (.md,
             .tex, .json, .csv), else HTML.
@@ -74,7 +75,7 @@ def write_report(
     """
     path = Path(path)
     chosen = format_of(format or _SUFFIXES.get(path.suffix.lower(), "html"))
-    told = Told(records, info, gallery, summarise(records, info) if summary is None else summary)
+    told = Told(records, info, gallery, summarise(records, info) if summary is None else summary, path.parent)
     for name, content in chosen.files(told).items():
         if name:
             make_folder((path.parent / name).parent)

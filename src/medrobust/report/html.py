@@ -28,6 +28,7 @@ def page(told: Told) -> str:
             info=told.info,
             sections=told.sections,
             evidence=told.evidence,
+            stability=told.stability,
             config=told.config,
             script=Markup(script),  # noqa: S704 – ours, and nothing of the run is in it
             script_hash=b64encode(sha256(script.encode()).digest()).decode(),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import polars as pl
-import yaml
 
 from medrobust.evaluation.records import GalleryImage, RunInfo
 from medrobust.report.evidence import Framework, evidence
-from medrobust.report.folders import without_folders
+from medrobust.report.folders import config_text, plain_settings
 from medrobust.report.sections import Section, sections_of
+from medrobust.report.stability import StabilitySection, stability_section
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Told:
         info: the run.
         gallery: images to show; may be empty.
         summary: what `medrobust.statistics.summarise` gave for the records.
+        beside: the folder of the report: a stability analysis in its folder `stability` is told of.
     """
 
     records: pl.DataFrame
     info: RunInfo
     gallery: Sequence[GalleryImage]
     summary: pl.DataFrame
+    beside: Path | None = None
 
     @cached_property
     def sections(self) -> list[Section]:
@@ -42,6 +44,15 @@ class Told:
         """What was measured of what regulators ask for."""
         return evidence(self.sections)
 
+    @cached_property
+    def stability(self) -> StabilitySection | None:
+        """What the analysis beside the report says; None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return None if self.beside is None else stability_section(self.beside)
+
     @property
     def without_images(self) -> Told:
         """The same without its gallery, of which most formats show nothing."""
@@ -49,14 +60,10 @@ class Told:
 
     @property
     def settings(self) -> object:
-        """The configuration as plain values, whatever it held, without folders; None when there is none."""
-        if self.info.config is None:
-            return None
-        return without_folders(json.loads(json.dumps(self.info.config, default=str)))
+        """The configuration as plain values without folders; None when there is none."""
+        return plain_settings(self.info.config)
 
     @property
     def config(self) -> str | None:
         """The same as YAML."""
-        if self.settings is None:
-            return None
-        return yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).strip()
+        return config_text(self.info.config)

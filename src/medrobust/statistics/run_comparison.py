@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from medrobust.evaluation.records import CLEAN, WORST_CASE, RunInfo
 from medrobust.statistics.comparison import LEAST_CLUSTERS, SIGNIFICANCE, sign_flip_test
 from medrobust.statistics.figure import Figure
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.pairing import PairedPart, pair_runs
 from medrobust.statistics.resampling import Clusters, Resampled, combined
 from medrobust.statistics.summary import RESAMPLES, check_resampling, part_figures
@@ -150,12 +151,3 @@ def _verdict(row: dict[str, object], p_value: float) -> str:
         return NOT_SHOWN
     less_is_better = any(word in str(row["metric"]) for word in _MORE_IS_WORSE)
     return BETTER if (difference < 0) == less_is_better else WORSE
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number: the i-th smallest of n times n − i + 1, never falling, at most 1."""
-    order = np.argsort(p_values, kind="stable")
-    corrected = np.empty(len(p_values))
-    factors = np.arange(len(p_values), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1.0)
-    return [float(value) for value in corrected]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
+from medrobust.statistics.resampling import clusters_of
+from medrobust.statistics.reweighting import image_weights, recentred_interval
 
 Effects = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ def _rows_of(
     figures: dict[tuple[str, str], Effects] = {}  # (part, over) → (attacks, 1 + resamples)
     shares = []
     for number, (name, task) in enumerate(tasks.items()):
-        weights = _weights(task, resamples, seed + number)
+        weights = image_weights(task.codes, task.clusters, resamples, seed + number)
         mean, over_images, over_runs, share = _of_task(task, weights)
         figures |= {(name, MEAN): mean, (name, IMAGES): over_images, (name, RUNS): over_runs}
         shares.append(share)
@@ -143,12 +144,6 @@ def _rows_of(
     return rows
 
 
-def _weights(task: _Task, resamples: int, seed: int) -> Effects:
-    """How often each image counts, `(1 + resamples, images)`: once each, then as it was drawn."""
-    drawn = np.concatenate(list(multiplicities(task.clusters, resamples, seed)))
-    return np.concatenate([np.ones((1, len(task.codes))), drawn[:, task.codes].astype(np.float64)])
-
-
 def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, Effects]:
     """Mean, variance over images and over runs, and mean as a share of the clean value, `(attacks, resamples)` each."""
     count = weights.sum(1)  # (resamples,)
@@ -165,9 +160,7 @@ def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, 
 
 def _figure(values: Effects, confidence: float, prefix: str, least: float = -np.inf) -> dict[str, object]:
     """The value of the sample as it is, with the interval of the resamples, moved by their bias, not below `least`."""
-    draws, value = values[1:], float(values[0])
-    defined = draws[np.isfinite(draws)]
-    bias = float(defined.mean()) - value if len(defined) and np.isfinite(value) else 0.0
-    low, high = percentile_interval((draws - bias).clip(least), confidence) or (None, None)
+    value = float(values[0])
+    low, high = recentred_interval(values[1:], value, confidence, least) or (None, None)
     told = value if np.isfinite(value) else None
     return {prefix.removesuffix("_") or "value": told, f"{prefix}low": low, f"{prefix}high": high}

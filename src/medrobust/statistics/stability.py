@@ -1,0 +1,131 @@
+"""How steady attacks are, in figures of each image: what is told of an image, and the way of all step by step.
+
+The claims to be checked are those of SMIA's paper (Qi et al., arXiv 2103.05232, sections 3.2 and 4): a perturbation
+that moves to a fixed spot, and an effect of small variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from medrobust.evaluation.trajectories import MEASURES
+
+EFFECT, LOSS = "effect", "loss rise"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is told of an image under an attack.
+
+    Attributes:
+        title: as it begins a sentence.
+        meaning: how it is measured.
+        more_is: what a higher value says of the attack.
+    """
+
+    title: str
+    meaning: str
+    more_is: Literal["stronger", "less steady"]
+
+
+QUANTITIES: dict[str, Quantity] = {
+    EFFECT: Quantity("Effect", "drop of being right (0 or 1), of Dice or of F1", "stronger"),
+    LOSS: Quantity("Loss", "the task's loss on the attacked image less that on the clean one", "stronger"),
+    "movement": Quantity(
+        "Movement of the perturbation",
+        "over the last third of the steps, the mean change of δ in a step, ‖δ_t − δ_{t−1}‖ / ‖δ_T‖",
+        "less steady",
+    ),
+    "sign flips": Quantity(
+        "Sign flips", "over the last third of the steps, the share of values whose step turned round", "less steady"
+    ),
+    "prediction change": Quantity(
+        "Change of the prediction", "over the last third of the steps, the mean of KL(p_t ‖ p_{t−1})", "less steady"
+    ),
+    "smoothing gap": Quantity(
+        "Gap to the smoothed image",
+        "KL between the predictions on the attacked image and on it smoothed, which SMIA’s second term lowers",
+        "less steady",
+    ),
+    "seed distance": Quantity(
+        "Distance between seeds",
+        "between final perturbations from different starts, ‖a − b‖ over their mean length; 1.41 for unrelated ones",
+        "less steady",
+    ),
+    "image distance": Quantity(
+        "Distance between images",
+        "the same between the perturbations of different images, from one seed",
+        "less steady",
+    ),
+}
+Frame = dict[str, pl.DataType | type[pl.DataType]]
+STEPS_SCHEMA: Frame = {
+    "part": pl.String,
+    "attack": pl.String,
+    "step": pl.Int64,
+    "measure": pl.String,
+    "lower": pl.Float64,  # quartiles and median over the images, of each image's mean over the seeds
+    "median": pl.Float64,
+    "upper": pl.Float64,
+}
+
+
+def step_summary(steps: pl.DataFrame) -> pl.DataFrame:
+    """Median and quartiles over the images of every measure at every step; columns as `STEPS_SCHEMA`.
+
+    Args:
+        steps: rows as `medrobust.evaluation.trajectories.STEP_SCHEMA`.
+    """
+    by_image = image_steps(steps)
+    long = by_image.unpivot(MEASURES, index=["part", "attack", "step"], variable_name="measure").drop_nulls()
+    value = pl.col("value").cast(pl.Float64)
+    return (
+        long.group_by("part", "attack", "step", "measure", maintain_order=True)
+        .agg(
+            value.quantile(0.25, "linear").alias("lower"),
+            value.median().alias("median"),
+            value.quantile(0.75, "linear").alias("upper"),
+        )
+        .select(list(STEPS_SCHEMA))
+    )
+
+
+def image_steps(steps: pl.DataFrame) -> pl.DataFrame:
+    """One row per part × attack × image × step: each measure's mean over the seeds, null where it is undefined."""
+    return (
+        steps.with_columns(pl.col(MEASURES).fill_nan(None))
+        .group_by("part", "attack", "index", "step", maintain_order=True)
+        .agg(pl.col(MEASURES).mean())
+    )
+
+
+def image_quantities(steps: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """One row per part × image × attack × seed with every quantity of `QUANTITIES`, null where it is undefined."""
+    key = ["part", "index", "attack", "seed"]
+    last = pl.col("step").max()
+    late = pl.col("step") > last - (last // 3).clip(1)
+    found = (
+        steps.with_columns(pl.col(MEASURES).fill_nan(None).cast(pl.Float64))
+        .sort("step")
+        .group_by(key, maintain_order=True)
+        .agg(
+            pl.when(pl.col("l2").last() > 0)
+            .then(pl.col("moved").filter(late).mean() / pl.col("l2").last())
+            .alias("movement"),
+            pl.col("sign_flips").filter(late).mean().alias("sign flips"),
+            pl.col("kl_previous").filter(late).mean().alias("prediction change"),
+            pl.col("kl_smoothed").last().alias("smoothing gap"),
+        )
+    )
+    own = outcomes.select(
+        *key,
+        "patient",
+        (pl.col("value_before") - pl.col("value_after")).alias(EFFECT),
+        (pl.col("loss_after") - pl.col("loss_before")).alias(LOSS),
+        pl.col("seed_distance").alias("seed distance"),
+        pl.col("image_distance").alias("image distance"),
+    )
+    return own.join(found, key, "left").select(*key, "patient", *QUANTITIES)
