@@ -38,7 +38,7 @@ from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budget
 from medrobust.models import weights_fingerprint
 from medrobust.progress import progress_bar
 from medrobust.report import terminal_table, write_report
-from medrobust.statistics import summarise
+from medrobust.statistics import calibration, confusion, harm, sample_size, subgroups, summarise
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
@@ -80,6 +80,31 @@ class Run:
     def summary(self) -> pl.DataFrame:
         """Every metric of every attack and budget with its 95 % interval, as a long table."""
         return summarise(self.records, self.info)
+
+    @cached_property
+    def subgroups(self) -> pl.DataFrame:
+        """The main metric in each group of the columns that the run names, and the gaps; see `statistics.subgroups`."""
+        return subgroups(self.records, self.info)
+
+    @cached_property
+    def confusion(self) -> pl.DataFrame:
+        """Which class turns into which, as `medrobust.statistics.confusion` tells it."""
+        return confusion(self.records, self.info)
+
+    @cached_property
+    def harm(self) -> pl.DataFrame:
+        """What the answers cost, of tasks with costs, as `medrobust.statistics.harm` tells it."""
+        return harm(self.records, self.info)
+
+    @cached_property
+    def calibration(self) -> pl.DataFrame:
+        """How sure the model is of its answers, and how far it should be; see `medrobust.statistics.calibration`."""
+        return calibration(self.records, self.info)
+
+    @cached_property
+    def sample_size(self) -> pl.DataFrame:
+        """How many images an interval of ± 2 points needs, as `medrobust.statistics.sample_size` tells it."""
+        return sample_size(self.records, self.info)
 
     def table(self) -> Table:
         """The summary as a person reads it."""
