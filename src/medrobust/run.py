@@ -37,7 +37,7 @@ from medrobust.evaluation import (
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
 from medrobust.models import weights_fingerprint
 from medrobust.progress import progress_bar
-from medrobust.report import terminal_table, write_report
+from medrobust.report import more_of, terminal_table, write_report
 from medrobust.statistics import calibration, confusion, harm, sample_size, subgroups, summarise
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
@@ -108,7 +108,8 @@ class Run:
 
     def table(self) -> Table:
         """The summary as a person reads it."""
-        return Table(terminal_table(self.summary, self.info))
+        more = more_of(self.subgroups, self.harm, self.sample_size, self.info)
+        return Table(terminal_table(self.summary, self.info, more))
 
     def report(self, path: str | Path) -> None:
         """Write the report as one HTML file."""

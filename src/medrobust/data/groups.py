@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -101,9 +102,8 @@ def _read(written: object) -> list[GroupColumn]:
 
 
 def _of_pair(name: object, cuts: object) -> GroupColumn:
-    if cuts is not None and not isinstance(cuts, list | tuple):
-        cuts = [cuts]
-    return GroupColumn(str(name), tuple(cuts or ()))
+    listed: Any = cuts if isinstance(cuts, list | tuple) else () if cuts is None else (cuts,)
+    return GroupColumn(str(name), tuple(listed))
 
 
 def _split(text: str) -> list[GroupColumn]:

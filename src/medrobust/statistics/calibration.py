@@ -28,9 +28,8 @@ from medrobust.statistics.conditions import Condition
 from medrobust.statistics.metric import Metric, class_name, number
 from medrobust.statistics.metrics import known_labels
 from medrobust.statistics.resampling import bootstrap
-from medrobust.statistics.summary import key_of
 from medrobust.statistics.sums import SumStatistic, mean
-from medrobust.statistics.tabulating import FIGURE, KEY, Figure, PartRecords, Resampling, Row, tabulate
+from medrobust.statistics.tabulating import FIGURE, KEY, Figure, PartRecords, Resampling, Row, key_of, tabulate
 from medrobust.statistics.task_traits import TASK_TRAITS
 
 BINS = 15
@@ -123,7 +122,7 @@ def _questions(condition: Condition, info: PartInfo, codes: NDArray[np.int64]) -
     known = known_labels(truth, info.dataset)
     given, right = np.where(answer == 1, scores, 1 - scores), (truth == answer).astype(np.float64)
     spread = np.broadcast_to(codes[:, None], known.shape)
-    yield None, Answers(given[known], right[known], spread[known], known.any(1))
+    yield None, Answers(given[known], right[known], spread[known], np.asarray(known.any(1)))
     for place in range(known.shape[1]) if condition.attack in (CLEAN, WORST_CASE) else ():
         of = known[:, place]
         yield class_name(info.dataset, place), Answers(given[of, place], right[of, place], codes[of], of)
@@ -133,7 +132,8 @@ def _error(answers: Answers, count: int) -> Metric:
     """|Σ over a bin of (right − confidence)|, summed over the bins: torchmetrics' figure as a function of sums."""
     inside = _bin_of(answers.confidence)[:, None] == np.arange(BINS + 1)
     columns = np.hstack([inside * (answers.right - answers.confidence)[:, None], np.ones((len(inside), 1))])
-    sums = np.stack([np.bincount(answers.codes, weights=column, minlength=count) for column in columns.T], 1)
+    by_cluster = [np.bincount(answers.codes, weights=column, minlength=count) for column in columns.T]
+    sums = np.stack(by_cluster, 1).astype(np.float64)
     given = torch.from_numpy(answers.confidence).float().clamp(0, 1), torch.from_numpy(answers.right).long()
     value = number(binary_calibration_error(*given, n_bins=BINS, norm="l1"))
     return Metric(ECE, value, answers.images, SumStatistic(sums, _error_of))

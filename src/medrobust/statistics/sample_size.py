@@ -3,8 +3,8 @@
 The variance of a mean over images of C patients, each with all their images, is that of a ratio estimate (Cochran,
 Sampling Techniques, 3rd ed., 1977, 6.3 and 9A): C/(C − 1) · Σ (s_c − m·w_c)² / W², with s_c the sum of the values of a
 patient, w_c their number, m the mean and W the number of all. It falls as 1/C, so an interval of m ± h takes
-C · (z·sd(m)/h)² patients with as many images each. The design effect (Kish, Survey Sampling, 1965) is this variance over
-the one that independent images would give.
+C · (z·sd(m)/h)² patients with as many images each. The design effect (Kish, Survey Sampling, 1965) is this variance
+over the one that independent images would give.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from scipy import stats
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.summary import key_of
-from medrobust.statistics.tabulating import FIGURE, KEY, PartRecords, Resampling, Row, tabulate
+from medrobust.statistics.tabulating import FIGURE, KEY, PartRecords, Resampling, Row, key_of, tabulate
 from medrobust.statistics.task_traits import TASK_TRAITS
 
 HALF_WIDTH = 0.02  # ± 2 points

@@ -101,9 +101,9 @@ def _rows(part: PartRecords) -> Iterator[Row]:
                     gaps.append(part.figure(condition, codes, gap, column=column, kind=GAP))
                     sums.append(np.stack([statistic.by_cluster for statistic in by_group]))
         yield from part.with_intervals(figures)
-        p_values = gap_p_values(np.stack(sums), part.clusters.count, part.resampling) if sums else []
+        p_values = gap_p_values(np.stack(sums), part.clusters.count, part.resampling).tolist() if sums else []
         for row, p_value in zip(part.with_intervals(gaps), p_values, strict=True):
-            yield {**row, "p_value": float(p_value)}
+            yield {**row, "p_value": p_value}
 
 
 def _columns(images: pl.DataFrame) -> Iterator[tuple[str, list[str | None]]]:
@@ -203,7 +203,7 @@ def gap_p_values(sums: Sums, count: int, how: Resampling) -> NDArray[np.float64]
 
 def _dealt(sums: Sums, seed: int) -> Iterator[NDArray[np.float64]]:
     """Gaps `(shuffles, gaps)` once the groups are dealt anew among the clusters that have one."""
-    member = (sums[..., 1] > 0).any(0)  # (groups, clusters)
+    member = np.asarray((sums[..., 1] > 0).any(0))  # (groups, clusters)
     grouped = member.any(0)
     label = member[:, grouped].argmax(0)
     of_cluster = sums.sum(1)[:, grouped].transpose(1, 0, 2).reshape(len(label), -1).astype(np.float32)
@@ -212,15 +212,16 @@ def _dealt(sums: Sums, seed: int) -> Iterator[NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
     for start in range(0, shuffles, rows):
         dealt = rng.permuted(np.tile(label, (min(rows, shuffles - start), 1)), axis=1)
-        totals = [(dealt == place).astype(np.float32) @ of_cluster for place in range(len(member))]
-        yield _largest_difference(np.stack(totals, 1).reshape(len(dealt), len(member), -1, 2).transpose(0, 2, 1, 3))
+        totals = np.stack([(dealt == place).astype(np.float32) @ of_cluster for place in range(len(member))], 1)
+        by_group = totals.reshape(len(dealt), len(member), -1, 2).astype(np.float64)
+        yield _largest_difference(by_group.transpose(0, 2, 1, 3))
 
 
 def _centred(sums: Sums, count: int, how: Resampling) -> Iterator[NDArray[np.float64]]:
     """Gaps `(resamples, gaps)` of the groups' means less those that were found."""
     flat = sums.transpose(2, 0, 1, 3).reshape(count, -1).astype(np.float32)
     for weights in multiplicities(count, how.resamples, how.seed):
-        totals = (weights @ flat).reshape(len(weights), *sums.shape[:2], 2)
+        totals = (weights @ flat).reshape(len(weights), *sums.shape[:2], 2).astype(np.float64)
         yield _largest_difference(totals, _means(sums.sum(2)))
 
 
@@ -235,4 +236,4 @@ def _largest_difference(totals: Sums, less: NDArray[np.float64] | float = 0.0) -
 
 def _means(totals: Sums) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(totals[..., 0].astype(np.float64) / np.where(totals[..., 1] > 0, totals[..., 1], np.nan))
+        return np.asarray(totals[..., 0] / np.where(totals[..., 1] > 0, totals[..., 1], np.nan))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo, RunInfo
-from medrobust.statistics.conditions import Condition, conditions_of, images_of
+from medrobust.statistics.conditions import conditions_of, images_of
 from medrobust.statistics.metric import Metric
 from medrobust.statistics.metrics import metrics_of
 from medrobust.statistics.resampling import (
-    Clusters,
     bootstrap,
     clusters_of,
     percentile_interval,
@@ -107,26 +104,10 @@ def _part_rows(
     figures: list[tuple[dict[str, object], Metric, int]] = []
     for condition in conditions_of(records, part):
         codes = clusters.codes[np.searchsorted(places, condition.rows["index"].to_numpy())]
-        key = key_of(condition)
+        key: dict[str, object] = {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
         for metric in metrics_of(condition, part, codes, clusters.count):
-            figures.append((key, metric, clusters_used(metric, codes)))
-    return interval_rows(figures, clusters, resamples, confidence, seed)
+            figures.append((key, metric, int(np.count_nonzero(np.bincount(codes[metric.used])))))
 
-
-def interval_rows(
-    figures: Sequence[tuple[dict[str, object], Metric, int]],
-    clusters: Clusters,
-    resamples: int,
-    confidence: float,
-    seed: int,
-) -> list[dict[str, object]]:
-    """A row for each figure: its own fields, its value with an interval, and what it is computed from.
-
-    Args:
-        figures: fields, metric, and how many clusters the metric's images are of.
-        clusters: what is resampled; all figures see the same resamples.
-        resamples, confidence, seed: as `summarise`.
-    """
     statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
     draws = iter(bootstrap(statistics, clusters.count, resamples, seed).T)
     rows: list[dict[str, object]] = []
@@ -136,16 +117,6 @@ def interval_rows(
         basis = {"n": int(metric.used.sum()), "clusters": of_metric, "resampled": clusters.kind}
         rows.append({**key, **figure, **basis})
     return rows
-
-
-def key_of(condition: Condition) -> dict[str, object]:
-    """The fields by which tables name a condition."""
-    return {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
-
-
-def clusters_used(metric: Metric, codes: NDArray[np.int64]) -> int:
-    """How many clusters the images of a metric are of."""
-    return int(np.count_nonzero(np.bincount(codes[metric.used])))
 
 
 def _interval(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.statistics.conditions import Condition, conditions_of, images_of
 from medrobust.statistics.metric import Metric
-from medrobust.statistics.resampling import Clusters, clusters_of
-from medrobust.statistics.summary import check_resampling, clusters_used, interval_rows, key_of
+from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of, percentile_interval, unanimous_interval
+from medrobust.statistics.summary import check_resampling
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 Row = dict[str, object]
@@ -79,12 +79,32 @@ class PartRecords:
 
     def figure(self, condition: Condition, codes: NDArray[np.int64], metric: Metric, **fields: object) -> Figure:
         """A metric of a condition, with further fields of its row."""
-        return {**key_of(condition), **fields}, metric, clusters_used(metric, codes)
+        return {**key_of(condition), **fields}, metric, int(np.count_nonzero(np.bincount(codes[metric.used])))
 
     def with_intervals(self, figures: Iterable[Figure]) -> list[Row]:
         """The rows of figures, all on the same resamples."""
-        how = self.resampling
-        return interval_rows(list(figures), self.clusters, how.resamples, how.confidence, how.seed)
+        listed, how = list(figures), self.resampling
+        statistics = [metric.statistic for _, metric, _ in listed if metric.statistic is not None]
+        draws = iter(bootstrap(statistics, self.clusters.count, how.resamples, how.seed).T)
+        rows = []
+        for fields, metric, clusters in listed:
+            drawn = None if metric.statistic is None else next(draws)
+            low, high = self._interval(metric, drawn, clusters) or (None, None)
+            basis = {"n": int(metric.used.sum()), "clusters": clusters, "resampled": self.clusters.kind}
+            rows.append({**fields, "metric": metric.name, "value": metric.value, "low": low, "high": high, **basis})
+        return rows
+
+    def _interval(self, metric: Metric, drawn: NDArray[np.float64] | None, clusters: int) -> tuple[float, float] | None:
+        if metric.value is None or drawn is None or clusters < 2:
+            return None
+        if metric.is_share and metric.value in (0.0, 1.0):
+            return unanimous_interval(metric.value, clusters, self.resampling.confidence)
+        return percentile_interval(drawn, self.resampling.confidence)
+
+
+def key_of(condition: Condition) -> Row:
+    """The fields by which tables name a condition."""
+    return {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
 
 
 def tabulate(
