@@ -11,7 +11,8 @@ from scipy import stats
 from synthetic_run import answer_row, classifier_records, frame, part_info, row, run_info, segmenter_records
 
 from medrobust.errors import InputError
-from medrobust.statistics.subgroups import SUBGROUP_SCHEMA, gap_p_values, subgroups
+from medrobust.statistics.gaps import gap_p_values
+from medrobust.statistics.subgroups import SUBGROUP_SCHEMA, subgroups
 from medrobust.statistics.tabulating import Resampling
 
 

@@ -56,7 +56,12 @@ def style(name: str) -> Iterator[None]:
 
 def page_svg(figure: Figure) -> str:
     """The bare `<svg>` element, coloured by the page."""
-    svg = file_svg(figure).decode()
+    return for_page(file_svg(figure))
+
+
+def for_page(file: bytes) -> str:
+    """An SVG file as an element that takes its colours from the page."""
+    svg = file.decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and nothing refers to them

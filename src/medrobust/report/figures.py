@@ -1,62 +1,25 @@
-"""Curves of a metric against eps as SVG that goes into the page and takes its colours from it.
-
-Text stays text, and is never read as mathematics. The same figures give the same bytes.
-"""
+"""Curves of a metric against eps as SVG that goes into the page and takes its colours from it."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
+from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, page_svg, style
 from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
 from medrobust.statistics import CLEAN, WORST_CASE
 
-# Okabe and Ito's palette (Color Universal Design, 2008), the hues that hold on white; the page lightens them
-# for dark. Markers and dashes tell the lines apart without colour.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = "osD^vPX*"
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
-_INK, _GRID = "#101112", "#d0d1d2"
-_FROM_PAGE = {_INK: "currentColor", _GRID: f"var(--grid, {_GRID})"} | {
-    color: f"var(--series-{place}, {color})" for place, color in enumerate(SERIES)
-}
 _BANDS = 4  # with more lines their bands only hide each other: the worst case keeps its own
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.usetex": False,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.6,
-}
 
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
     """The metric against eps for every attack and the worst case, with bands of their intervals, as SVG."""
     series = _series(table, norm)
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{part.dataset.name} {part.model} {metric} {norm}"}):
+    with style(f"{part.dataset.name} {part.model} {metric} {norm}"):
         figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.add_subplot()
         bands = len(series) - 1 <= _BANDS
@@ -70,7 +33,7 @@ def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
         axes.set_ylabel(metric_name(metric))
         axes.set_xlabel(f"eps ({format_norm(norm)})")
         axes.grid(axis="y")
-        return _svg(figure)
+        return page_svg(figure)
 
 
 def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
@@ -96,16 +59,16 @@ def _series(table: PartTable, norm: str) -> list[list[Line]]:
 
 def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, bands: bool) -> None:
     worst = lines[0].attack == WORST_CASE
-    color = _INK if worst else SERIES[place % len(SERIES)]
+    color = INK if worst else SERIES[place % len(SERIES)]
     points = [line for line in [clean, *lines] if line[metric].value is not None]
     axes.plot(
         [line.eps for line in points],
         [value for line in points if (value := line[metric].value) is not None],
         color=color,
-        marker="s" if worst else _MARKERS[place % len(_MARKERS)],
+        marker="s" if worst else MARKERS[place % len(MARKERS)],
         markersize=4 if worst else 5,
         markerfacecolor="none" if worst else color,
-        linestyle=_DASHES[0] if worst else _DASHES[place // len(SERIES) % len(_DASHES)],
+        linestyle=DASHES[0] if worst else DASHES[place // len(SERIES) % len(DASHES)],
         linewidth=2.2 if worst else 1.6,
         clip_on=False,
         zorder=3 if worst else 4,
@@ -140,7 +103,7 @@ def _label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
         heights.append(max(min(end, heights[-1] - gap) if heights else end, room))
     for (end, place, line), height in zip(ends, heights, strict=True):
         worst = line.attack == WORST_CASE
-        color = _INK if worst else SERIES[place % len(SERIES)]
+        color = INK if worst else SERIES[place % len(SERIES)]
         axes.annotate(
             plain(line.attack, 22),
             (1.0, end),
@@ -170,21 +133,3 @@ def _ticks(axes: Axes, eps: list[float], unit: str) -> None:
             shown.append(value)
     labels = {0.0: CLEAN} | {value: format_eps(value, unit) for value in shown}
     axes.set_xticks([0.0, *eps], [labels.get(value, "") for value in [0.0, *eps]])
-
-
-def _svg(figure: Figure) -> str:
-    """The bare `<svg>` element, coloured by the page."""
-    text = io.StringIO()
-    with warnings.catch_warnings():
-        # widths are measured with a font that lacks many scripts; the browser draws the text with its own
-        warnings.filterwarnings("ignore", message="Glyph")
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and nothing refers to them
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
-    for color, from_page in _FROM_PAGE.items():
-        svg = re.sub(rf"(:\s*){color}\b", rf"\g<1>{from_page}", svg)
-    return svg

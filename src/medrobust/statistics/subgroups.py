@@ -1,12 +1,8 @@
 """Is the model less robust in one group of patients than in another? The main metric by group, and the gap.
 
 The gap is the difference between the groups that do best and worst. Its interval is of the difference between these two
-as they were found; with more than two groups that choice makes the gap too large on average, which the p-value takes
-into account: it is of the largest difference there would be if the groups were alike. Where every patient is in one
-group the groups are dealt anew among the patients (a permutation test); where they are not (slices of one patient, by
-height), the spread of the group means over the resamples stands for it (a centred bootstrap: Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, 16.4), which claims a little too much of few patients. No p-value is corrected for
-the number of attacks, budgets or columns.
+as they were found; with more than two groups that choice makes the gap too large on average, which its p-value takes
+into account (`gaps.py`). No p-value is corrected for the number of attacks, budgets or columns.
 """
 
 from __future__ import annotations
@@ -21,14 +17,13 @@ from numpy.typing import NDArray
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.comparison import LEAST_CLUSTERS
 from medrobust.statistics.conditions import Condition
+from medrobust.statistics.gaps import Sums, gap_p_values
 from medrobust.statistics.metric import Metric, mean_metric, number
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.resampling import Clusters, multiplicities
+from medrobust.statistics.resampling import Clusters
 from medrobust.statistics.sums import SumStatistic, mean
 from medrobust.statistics.tabulating import FIGURE, KEY, Figure, PartRecords, Resampling, Row, tabulate
 from medrobust.statistics.task_traits import TASK_TRAITS
-
-Sums = NDArray[np.float64]
 
 GROUP, GAP, TOO_SMALL, UNKNOWN = "group", "gap", "too small", "unknown"
 LESION_SIZE = "largest lesion"
@@ -42,11 +37,6 @@ SUBGROUP_SCHEMA = {
     **FIGURE,
     "p_value": pl.Float64,  # of a gap: that groups which are alike would show one as large
 }
-
-_SHUFFLES = 4999
-_SHUFFLED = 20_000_000  # cells in all: fewer shuffles of thousands of clusters
-_BATCH = 1_000_000  # cells at a time
-_ROUNDING = 1e-6  # of sums in float32
 
 
 @dataclass(frozen=True)
@@ -178,62 +168,3 @@ def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     best, best_weight, worst, worst_weight = sums.T
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(best / best_weight - worst / worst_weight)
-
-
-def gap_p_values(sums: Sums, count: int, how: Resampling) -> NDArray[np.float64]:
-    """How often groups that are alike would show gaps as large as these.
-
-    Args:
-        sums: `(gaps, groups, clusters, 2)`, of each cluster's images in a group the sum of their values, and how many.
-        count: of the clusters.
-        how: of the resamples.
-
-    Returns:
-        `(gaps,)` in (0, 1].
-    """
-    found = _largest_difference(sums.sum(2)[None])[0]
-    # a patient of one group has images in no other
-    apart = bool(((sums[..., 1] > 0).any(0).sum(0) <= 1).all())
-    reached, drawn = np.zeros(len(sums)), 0
-    for gaps in _dealt(sums, how.seed) if apart else _centred(sums, count, how):
-        reached += (gaps >= found - _ROUNDING).sum(0)
-        drawn += len(gaps)
-    return np.asarray((reached + 1) / (drawn + 1))
-
-
-def _dealt(sums: Sums, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Gaps `(shuffles, gaps)` once the groups are dealt anew among the clusters that have one."""
-    member = np.asarray((sums[..., 1] > 0).any(0))  # (groups, clusters)
-    grouped = member.any(0)
-    label = member[:, grouped].argmax(0)
-    of_cluster = sums.sum(1)[:, grouped].transpose(1, 0, 2).reshape(len(label), -1).astype(np.float32)
-    shuffles = min(_SHUFFLES, max(999, _SHUFFLED // len(label)))
-    rows = max(1, _BATCH // len(label))
-    rng = np.random.default_rng(seed)
-    for start in range(0, shuffles, rows):
-        dealt = rng.permuted(np.tile(label, (min(rows, shuffles - start), 1)), axis=1)
-        totals = np.stack([(dealt == place).astype(np.float32) @ of_cluster for place in range(len(member))], 1)
-        by_group = totals.reshape(len(dealt), len(member), -1, 2).astype(np.float64)
-        yield _largest_difference(by_group.transpose(0, 2, 1, 3))
-
-
-def _centred(sums: Sums, count: int, how: Resampling) -> Iterator[NDArray[np.float64]]:
-    """Gaps `(resamples, gaps)` of the groups' means less those that were found."""
-    flat = sums.transpose(2, 0, 1, 3).reshape(count, -1).astype(np.float32)
-    for weights in multiplicities(count, how.resamples, how.seed):
-        totals = (weights @ flat).reshape(len(weights), *sums.shape[:2], 2).astype(np.float64)
-        yield _largest_difference(totals, _means(sums.sum(2)))
-
-
-def _largest_difference(totals: Sums, less: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
-    """Of `(…, groups, 2)` sums of values and weights, `(…,)`; a group without weight is left out."""
-    means = _means(totals) - less
-    there = np.isfinite(means)
-    highest = np.where(there, means, -np.inf).max(-1)
-    lowest = np.where(there, means, np.inf).min(-1)
-    return np.asarray(np.where(there.any(-1), highest - lowest, 0.0))
-
-
-def _means(totals: Sums) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(totals[..., 0] / np.where(totals[..., 1] > 0, totals[..., 1], np.nan))
