@@ -1,6 +1,6 @@
 """How often groups that are alike would show a gap, between the best and the worst of them, as large as one found.
 
-Where every patient is in one group the groups are dealt anew among the patients (a permutation test). Where not, as with
+Where every patient is in one group the groups are dealt anew among the patients (a permutation test). Where not, as for
 slices of one patient by height, the spread of the group means over the resamples stands for it: a centred bootstrap
 (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 16.4), which claims a little too much of few patients.
 """
