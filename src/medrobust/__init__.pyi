@@ -43,6 +43,7 @@ from medrobust.attacks import (
     EmptyMask as EmptyMask,
     Ensemble as Ensemble,
     Expectation as Expectation,
+    ExpectedHarm as ExpectedHarm,
     HopSkipJump as HopSkipJump,
     JensenShannon as JensenShannon,
     Logit as Logit,

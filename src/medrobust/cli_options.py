@@ -28,6 +28,10 @@ Surrogate = Annotated[
 SurrogateWeights = Annotated[
     list[Path] | None, typer.Option(help="Its weights; one for each --surrogate, in their order.")
 ]
+Group = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns to tell figures apart by: sex,age:40,65 (numbers are cut there); may be repeated."),
+]
 Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, contrast, bias, deformation or band: what may change.")]
 Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images attacked together; changes the speed alone.")]
@@ -47,6 +51,7 @@ FIELDS = {
     "resize": "data.resize",
     "limit": "data.limit",
     "max_pixels": "data.max_pixels",
+    "group": "data.groups",
     "model": "model.source",
     "weights": "model.weights",
     "mean": "model.mean",

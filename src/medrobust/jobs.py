@@ -20,6 +20,7 @@ from medrobust.data.class_names import class_indices
 from medrobust.errors import InputError, MedrobustWarning
 from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_adversarial
 from medrobust.evaluation.export import folder_name
+from medrobust.harm import Costs, read_harm
 from medrobust.models import load_model
 from medrobust.progress import Listen, progress_bar
 from medrobust.run import Run, evaluate
@@ -173,11 +174,12 @@ def task_for(info: DatasetInfo, **options: Any) -> Task:
 def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     device = _device(config.device)  # before a model is trained in vain
     settings = config.model
+    costs = {} if config.harm is None else {"costs": _costs(info, config.harm)}
     if settings.over_slices is not None and info.spatial_dims != 3:
         raise InputError(f"model.over_slices is for volumes; the images of {info.name!r} have no third axis")
     model = _model(info, config, source, settings).to(device)
     bounds = info.bounds if settings.bounds is None else settings.bounds
-    options = settings.task_options()
+    options = settings.task_options() | costs
     if info.source.startswith(EMBEDDED) and info.task == "segmentation":
         options = {"success_dice": EMBEDDED_SUCCESS_DICE, **options}
     task = task_for(info, **options)
@@ -190,6 +192,12 @@ def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     how = {"channels_last": _in_library(info, source), **settings.victim_options()}
     victim = Victim(model, task, bounds, settings.mean, settings.std, **how)
     return victim if settings.defence is None else defended(victim, make_transform(settings.defence), config.seed)
+
+
+def _costs(info: DatasetInfo, harm: object) -> Costs:
+    if info.task not in ("classification", "ordinal"):
+        raise InputError(f"harm is for one answer among classes; {info.name!r} is for {info.task}, leave it out")
+    return read_harm(harm, info.classes, info.task == "ordinal")
 
 
 def _black_box(model: nn.Module, task: Task, bounds: tuple[float, float], settings: ModelConfig) -> Victim:

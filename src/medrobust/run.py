@@ -37,8 +37,8 @@ from medrobust.evaluation import (
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
 from medrobust.models import weights_fingerprint
 from medrobust.progress import Listen, progress_bar
-from medrobust.report import terminal_table, write_report
-from medrobust.statistics import summarise
+from medrobust.report import more_of, terminal_table, write_report
+from medrobust.statistics import calibration, confusion, harm, sample_size, subgroups, summarise
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
@@ -81,9 +81,35 @@ class Run:
         """Every metric of every attack and budget with its 95 % interval, as a long table."""
         return summarise(self.records, self.info)
 
+    @cached_property
+    def subgroups(self) -> pl.DataFrame:
+        """The main metric in each group of the columns that the run names, and the gaps; see `statistics.subgroups`."""
+        return subgroups(self.records, self.info)
+
+    @cached_property
+    def confusion(self) -> pl.DataFrame:
+        """Which class turns into which, as `medrobust.statistics.confusion` tells it."""
+        return confusion(self.records, self.info)
+
+    @cached_property
+    def harm(self) -> pl.DataFrame:
+        """What the answers cost, of tasks with costs, as `medrobust.statistics.harm` tells it."""
+        return harm(self.records, self.info)
+
+    @cached_property
+    def calibration(self) -> pl.DataFrame:
+        """How sure the model is of its answers, and how far it should be; see `medrobust.statistics.calibration`."""
+        return calibration(self.records, self.info)
+
+    @cached_property
+    def sample_size(self) -> pl.DataFrame:
+        """How many images an interval of ± 2 points needs, as `medrobust.statistics.sample_size` tells it."""
+        return sample_size(self.records, self.info)
+
     def table(self) -> Table:
         """The summary as a person reads it."""
-        return Table(terminal_table(self.summary, self.info))
+        more = more_of(self.subgroups, self.harm, self.sample_size, self.info)
+        return Table(terminal_table(self.summary, self.info, more))
 
     def report(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002
         """Write the report: as HTML, or as the suffix (.md, .tex, .json, .csv) or `format` says ("model-card", too).

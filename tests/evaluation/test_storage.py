@@ -150,10 +150,20 @@ def test_damage_is_told_in_one_line(saved, tmp_path, damage, message):
 def test_another_schema_version_is_told(run, tmp_path):
     run.save(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    path.write_text(re.sub(r'"schema_version": ?3', '"schema_version": 99', path.read_text()))
+    path.write_text(re.sub(r'"schema_version": ?4', '"schema_version": 99', path.read_text()))
     assert json.loads(path.read_text())["schema_version"] == 99
-    with pytest.raises(InputError, match="schema_version 99 is not 3"):
+    with pytest.raises(InputError, match="schema_version 99 is not 4"):
         mr.load_run(tmp_path / "run")
+
+
+def test_a_run_from_before_there_were_groups_is_read(run, tmp_path):
+    run.save(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    path.write_text(re.sub(r'"schema_version": ?4', '"schema_version": 3', path.read_text()))
+    run.records.drop("groups").write_parquet(tmp_path / "run" / "records.parquet")
+    loaded = mr.load_run(tmp_path / "run")
+    assert_frame_equal(loaded.records, run.records)
+    assert loaded.info.schema_version == 4
 
 
 def test_runs_are_joined(run):

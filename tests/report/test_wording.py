@@ -132,7 +132,7 @@ def test_what_is_taken_for_independent_is_said():
 
 
 def test_a_missing_interval_is_explained_where_there_is_one():
-    table = part_table(summarise(classifier_records("p"), INFO, resamples=50), "p")
+    table = part_table(summarise(classifier_records("p", patients=None), INFO, resamples=50), "p")
     assert wording.no_interval_sentence(table, PART) is None
     table = part_table(summarise(frame(right("pgd", [0])), INFO), "p")
     assert "does not vary in the sample" in wording.no_interval_sentence(table, PART)

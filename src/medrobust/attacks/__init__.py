@@ -32,6 +32,7 @@ from medrobust.attacks.gradients import (
     TranslationInvariance,
     VarianceTuning,
 )
+from medrobust.attacks.harm_loss import ExpectedHarm
 from medrobust.attacks.hop_skip_jump import HopSkipJump
 from medrobust.attacks.inputs import Diversity, LookAhead
 from medrobust.attacks.iterative import IterativeAttack
@@ -117,6 +118,7 @@ __all__ = [
     "EmptyMask",
     "Ensemble",
     "Expectation",
+    "ExpectedHarm",
     "GaussianSmoothing",
     "HopSkipJump",
     "IterativeAttack",

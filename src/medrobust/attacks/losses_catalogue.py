@@ -15,6 +15,7 @@ from medrobust.attacks.dense_losses import (
     MaskedCrossEntropy,
     SegPGDLoss,
 )
+from medrobust.attacks.harm_loss import ExpectedHarm
 from medrobust.attacks.losses import DLR, JensenShannon, Logit, Margin, SquaredScore
 from medrobust.attacks.objectives import Objective, TaskLoss
 from medrobust.attacks.stabilized import Stabilized
@@ -28,6 +29,7 @@ LOSSES: dict[str, Callable[..., Objective]] = {
     "logit": Logit,
     "squared": SquaredScore,
     "js": JensenShannon,
+    "harm": ExpectedHarm,
     "masked_ce": MaskedCrossEntropy,
     "balanced_masked_ce": BalancedMaskedCrossEntropy,
     "dice": DiceLoss,

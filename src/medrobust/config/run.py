@@ -28,6 +28,7 @@ class RunConfig(Section):
     surrogates: list[SurrogateConfig] = Field(default=[])
     attacks: dict[str, dict[str, Any]] = Field(default={"fgsm": {}, "pgd": {}, "smia": {}}, min_length=1)
     threat: ThreatConfig = ThreatConfig()
+    harm: Any = None
     seed: int = 0
     batch_size: int = Field(default=16, ge=1)
     device: str = "auto"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +25,7 @@ from medrobust.data import (
 )
 from medrobust.data.dataset import Dataset, DatasetInfo, InMemoryDataset, Sample, TaskName, pad_boxes, stack
 from medrobust.data.file_types import is_readable
+from medrobust.data.groups import GroupColumn, check_groups
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions, evenly
 from medrobust.errors import BadSampleError, InputError, unknown
@@ -36,6 +37,7 @@ __all__ = [
     "Dataset",
     "DatasetInfo",
     "Format",
+    "GroupColumn",
     "InMemoryDataset",
     "Sample",
     "TaskName",
@@ -47,7 +49,10 @@ __all__ = [
 EMBEDDED = "embedded:"
 # options of every format whose images are files of their own
 _OF_FILES = frozenset(
-    {"patient_pattern", "allow_outside", "unit", "bounds", "max_pixels", "slices", "slices_with_truth", "window"}
+    {
+        *("patient_pattern", "allow_outside", "unit", "bounds", "max_pixels", "slices", "slices_with_truth", "window"),
+        "groups",
+    }
 )
 
 
@@ -156,7 +161,7 @@ FORMATS: dict[str, Format] = {
 }
 
 _EVERY_FORMAT = frozenset({"format", "split", "task", "classes", "resize", "limit", "channels", "skip_bad"})
-_EMBEDDED_OPTIONS = frozenset({"split", "limit", "skip_bad"})
+_EMBEDDED_OPTIONS = frozenset({"split", "limit", "skip_bad", "groups"})
 
 
 def open_dataset(path: str | Path, options: DataOptions | None = None) -> Dataset:
@@ -219,6 +224,9 @@ def _open_embedded(name: str, options: DataOptions) -> Dataset:
 
     _check_options(EMBEDDED + name, options, _EMBEDDED_OPTIONS)
     dataset = open_embedded(cast("EmbeddedName", name), cast("Split", options.split))
+    if options.groups:
+        check_groups(options.groups, [dataset[0].columns], (), EMBEDDED + name)
+        dataset = replace(dataset, info=replace(dataset.info, groups=options.groups))
     if options.limit is None:
         return dataset
     chosen = evenly(range(len(dataset)), options.limit)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from medrobust.data.admission import admit
 from medrobust.data.dataset import Dataset, DatasetInfo, TaskName
+from medrobust.data.dicom_groups import GROUP_FIELDS
+from medrobust.data.file_types import is_dicom_image
 from medrobust.data.files import FileEntry
+from medrobust.data.groups import check_groups
 from medrobust.data.images import printable
 from medrobust.data.options import DataOptions
 from medrobust.data.slices import dataset_of_files
@@ -41,6 +44,9 @@ def assemble(
     """
     source = printable(path)
     admitted = admit(entries, path, options)
+    if options.groups:
+        fields = GROUP_FIELDS if any(is_dicom_image(entry.image) for entry in admitted if not entry.fault) else ()
+        check_groups(options.groups, [entry.columns for entry in admitted], fields, source)
     traits = image_traits(admitted, options, source)
     info = DatasetInfo(
         name=name,
@@ -53,5 +59,6 @@ def assemble(
         source=source,
         notes=(*notes, *traits.notes),
         ignore_index=options.ignore_index,
+        groups=options.groups,
     )
     return dataset_of_files(info, admitted, options)

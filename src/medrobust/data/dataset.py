@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from medrobust.data.groups import GroupColumn, read_groups
 from medrobust.errors import InputError
 
 TaskName = Literal["classification", "ordinal", "multilabel", "segmentation", "detection"]
@@ -31,7 +32,7 @@ class Sample:
             Detection: (n, 5) float32, a row x1, y1, x2, y2, class for each of n ≥ 0 objects; corners in pixels from the
             upper left corner of the image, which is (0, 0), with x1 < x2 and y1 < y2.
         patient: identity for resampling by patient, or None when unknown. It is hashed in records.
-        columns: any further columns of the source, for subgroups.
+        columns: any further columns of the source, for subgroups; those that `DatasetInfo.groups` names are recorded.
         spacing: millimetres from one pixel (voxel) to the next along each spatial axis, or None when unknown.
         quantum: step between the values that the file can hold, in data units; None when it holds floats, or more
             finely than 8-bit grey levels need.
@@ -64,6 +65,7 @@ class DatasetInfo:
         source: where it came from, for the report ("embedded", or the path as the user gave it).
         notes: sentences the report must print about these data (e.g. "one subject").
         ignore_index: the truth's value of a pixel or label that is unknown and does not count, if there is one.
+        groups: the columns by which figures are told apart.
     """
 
     name: str
@@ -76,6 +78,7 @@ class DatasetInfo:
     source: str = ""
     notes: tuple[str, ...] = ()
     ignore_index: int | None = None
+    groups: tuple[GroupColumn, ...] = ()
 
 
 @runtime_checkable
@@ -102,10 +105,40 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class InMemoryDataset:
-    """Samples that are already in memory: a user's own tensors, or a test's."""
+    """Samples that are already in memory: a user's own tensors, or a test's.
+
+    Args:
+        info: what the set says of itself.
+        samples: its images with their truth.
+        groups: columns to tell figures apart by, each with a value for every sample (None where unknown), e.g.
+            {"sex": ["F", "M"], "age:40,65": [38, 71]}; they join the samples' `columns` and the info's `groups`.
+
+    Raises:
+        InputError: a column has not one value a sample.
+    """
 
     info: DatasetInfo
     samples: Sequence[Sample]
+    groups: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            return
+        columns = read_groups(list(self.groups))
+        for column, values in zip(columns, self.groups.values(), strict=True):
+            if len(values) != len(self.samples):
+                raise InputError(f"groups: {column.name!r} has {len(values)} values for {len(self.samples)} samples")
+        named: list[dict[str, str]] = [{} for _ in self.samples]
+        for column, values in zip(columns, self.groups.values(), strict=True):
+            for place, value in enumerate(values):
+                named[place][column.name] = "" if value is None else str(value)
+        samples = [
+            replace(sample, columns={**sample.columns, **of_it})
+            for sample, of_it in zip(self.samples, named, strict=True)
+        ]
+        object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "info", replace(self.info, groups=read_groups([*self.info.groups, *columns])))
+        object.__setattr__(self, "groups", {})  # they are in the samples now
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medrobust.data.dicom_files import bad, is_segmentation, open_dicom, reading
 from medrobust.data.dicom_geometry import mean_step, pixel_spacing
+from medrobust.data.dicom_groups import group_fields
 from medrobust.data.dicom_pixels import Array, Decoded, check_image, decode
 from medrobust.data.dicom_segmentation import read_segmentation
 from medrobust.data.dicom_source import frames_in_order
@@ -124,6 +125,7 @@ def stored_image(dataset: Any, decoded: Decoded, pixels: Tensor, spacing: tuple[
         patient=patient_of(dataset),
         bounds=decoded.values.bounds,
         window=None if decoded.is_colour else file_window(dataset, decoded),
+        columns=group_fields(dataset),
     )
 
 

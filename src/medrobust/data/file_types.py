@@ -24,6 +24,7 @@ __all__ = [
     "StoredImage",
     "check_same_place",
     "file_type_of",
+    "is_dicom_image",
     "is_readable",
     "outline_of",
     "read_stored",
@@ -83,6 +84,11 @@ def file_type_of(path: Path) -> FileType:
 def is_readable(path: Path) -> bool:
     """Does the name look like that of an image of any kind?"""
     return any(known.matches(path) for known in FILE_TYPES.values())
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Is it a DICOM file, or the folder of a series?"""
+    return is_series(path) if path.is_dir() else is_dicom(path)
 
 
 def without_suffix(name: str) -> str:

@@ -85,7 +85,7 @@ class FileDataset:
             image=image,
             truth=self._truth(entry, image),
             patient=patient,
-            columns=entry.columns,
+            columns={**self._header_columns(stored), **entry.columns},
             spacing=stored.spacing,
             quantum=stored.quantum,
             file=entry.image if self.window is None else None,  # which no longer holds these values
@@ -108,6 +108,11 @@ class FileDataset:
                 if isinstance(path, Path):
                     digest.update(_file_digest(path))
         return digest.hexdigest()
+
+    def _header_columns(self, stored: StoredImage) -> dict[str, str]:
+        """Of what a header tells, the columns that are to be grouped by, and no other."""
+        named = [column.name for column in self.info.groups]
+        return {name: stored.columns[name] for name in named if name in stored.columns}
 
     def _check_kind(self, stored: StoredImage, entry: FileEntry) -> None:
         """Unit and axes must be the set's; what a file without a unit of its own holds, the set has decided."""

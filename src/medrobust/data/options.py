@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from medrobust.checks import boolean
 from medrobust.data.dataset import TaskName
+from medrobust.data.groups import GroupColumn, read_groups
 from medrobust.data.window import is_window
 from medrobust.errors import InputError, unknown
 
@@ -55,6 +56,8 @@ class DataOptions:
         image_folder: csv_table, image_masks, manifest, coco: the folder of the images.
         mask_folder: image_masks, covid_ct: the folder of the masks.
         mask_suffix: image_masks: what a mask's name adds to its image's, e.g. "_mask".
+        groups: columns by which figures are told apart, of a table or (some) of a DICOM header: "sex,age:40,65",
+            ["sex", {"age": [40, 65]}]; numbers become bands, from each cut on or, without cuts, in thirds.
 
     Raises:
         InputError: a value is of the wrong kind or out of range.
@@ -86,6 +89,7 @@ class DataOptions:
     image_folder: str | None = None
     mask_folder: str | None = None
     mask_suffix: str | None = None
+    groups: tuple[GroupColumn, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every value, and make tuples of lists (as YAML gives them)."""
@@ -93,6 +97,7 @@ class DataOptions:
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
+        object.__setattr__(self, "groups", read_groups(self.groups))
         self._check_texts()
         if self.task is not None and self.task not in get_args(TaskName):
             raise unknown("task", str(self.task), get_args(TaskName))

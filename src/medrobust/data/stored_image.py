@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -31,6 +31,7 @@ class StoredImage:
         patient: identity, if the file names one.
         bounds: lowest and highest value that the file can hold, in data units, if it is of a kind that tells.
         window: level and width of the grey levels that the file asks to be shown, in data units, if it does.
+        columns: what its header tells that images may be grouped by.
     """
 
     pixels: Tensor
@@ -40,6 +41,7 @@ class StoredImage:
     patient: str | None = None
     bounds: tuple[float, float] | None = None
     window: Window | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self, window: Window | Literal["file"] | None, name: str) -> StoredImage:
         """The image through a window, in [0, 1]; as it is without one, or where its values are in [0, 1] already.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from medrobust.attacks import AttackResult
+from medrobust.data.groups import GroupColumn
 from medrobust.evaluation.batches import Batch
+from medrobust.evaluation.grouping import named_values
 from medrobust.evaluation.quality import image_quality
 from medrobust.tasks import Task
 
@@ -24,13 +27,14 @@ def hash_patient(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def identities(batch: Batch, task: Task) -> Columns:
+def identities(batch: Batch, task: Task, groups: Sequence[GroupColumn] = ()) -> Columns:
     """What is known of the samples before any model sees them."""
     patients = (sample.patient for sample in batch.samples)
     columns: Columns = {
         "index": list(batch.indices),
         "id": list(batch.ids),
         "patient": [None if patient is None else hash_patient(patient) for patient in patients],
+        "groups": [named_values(sample, groups) for sample in batch.samples],
     }
     return columns | task.record_truth(batch.truth, batch.spacing)
 

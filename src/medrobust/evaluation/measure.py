@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medrobust.attacks import Attack, AttackResult
 from medrobust.attacks.at_once import AtOnce
-from medrobust.data import Dataset
+from medrobust.data import Dataset, GroupColumn
 from medrobust.errors import InputError
 from medrobust.evaluation.afterchecks import Aftercheck, aftercheck_part
 from medrobust.evaluation.attacking import Call, answered, calls_of, check_untargeted, model_errors_told, on_images
@@ -20,6 +20,7 @@ from medrobust.evaluation.batches import Batch, Usable, batches
 from medrobust.evaluation.cautions import look_like_probabilities
 from medrobust.evaluation.columns import Columns, Row, answers, as_rows, changes, identities
 from medrobust.evaluation.gallery import GalleryCollector
+from medrobust.evaluation.grouping import group_rows
 from medrobust.evaluation.records import CLEAN, WORST_CASE, GalleryImage, Skipped
 from medrobust.threat import Threat
 from medrobust.victim import Victim, check_finite
@@ -112,7 +113,9 @@ def measure(
     if not len(dataset):
         raise InputError(f"the data set {dataset.info.name!r} is empty")
     measured = Measured()
-    work = _Work(victim, campaign, part, GalleryCollector(part, len(dataset), campaign.gallery, victim.task))
+    collector = GalleryCollector(part, len(dataset), campaign.gallery, victim.task)
+    groups = dataset.info.groups
+    work = _Work(victim, campaign, part, collector, groups)
 
     def leave_out(skipped: Skipped) -> None:
         measured.skipped.append(skipped)
@@ -127,6 +130,7 @@ def measure(
             measured.evaluated += len(batch.indices)
     if not measured.rows:
         raise InputError(f"no sample of {dataset.info.name!r} could be read; the first: {measured.skipped[0].reason}")
+    group_rows(measured.rows, groups)
     measured.gallery = work.collector.images()
     measured.halved_to = work.at_once.images if work.at_once.halved else None
     return measured
@@ -135,8 +139,16 @@ def measure(
 class _Work:
     """What is done to each batch, and how many of its images go together."""
 
-    def __init__(self, victim: Victim, campaign: Campaign, part: str, collector: GalleryCollector) -> None:
+    def __init__(
+        self,
+        victim: Victim,
+        campaign: Campaign,
+        part: str,
+        collector: GalleryCollector,
+        groups: Sequence[GroupColumn],
+    ) -> None:
         self.victim, self.campaign, self.part, self.collector = victim, campaign, part, collector
+        self.groups = groups
         self.at_once = AtOnce(campaign.batch_size)
 
     def calls(self, dataset: Dataset, on_stage: Callable[[str], None]) -> list[tuple[str, Call]]:
@@ -167,7 +179,7 @@ class _Work:
         """The rows of a batch, from its clean outputs on."""
         seed, count = self.campaign.seed, len(batch.indices)
         self.collector.add_clean(batch, outputs)
-        known = identities(batch, self.victim.task)
+        known = identities(batch, self.victim.task, self.groups)
         looks = [_Look(self.part, self.victim, None, {**known, **answers(self.victim.task, outputs, batch, "before")})]
         looks += [self._look(check, batch, known) for check in self.campaign.afterchecks]
         rows: list[Row] = []

@@ -14,7 +14,7 @@ from torch import Tensor
 from medrobust.data import DatasetInfo
 from medrobust.data.dataset import TaskName
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # What the tables call the unattacked images and the worst attack on each: no attack may be labelled so.
 CLEAN = "clean"
@@ -25,6 +25,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "index": pl.Int64,  # place in the data set
     "id": pl.String,  # the sample's id
     "patient": pl.String,  # hash of the patient's identity; null when unknown
+    # the group that it is of, by each column named; null when none is, a null value where it is unknown
+    "groups": pl.List(pl.Struct({"column": pl.String, "group": pl.String})),
     "attack": pl.String,  # label of the attack in this run
     "norm": pl.String,  # or the family, with its options where they are not the usual ones
     "eps": pl.Float64,  # in the unit of the threat, see PartInfo.threats

@@ -24,6 +24,7 @@ from medrobust.evaluation.records import SCHEMA, SCHEMA_VERSION, GalleryAttack, 
 
 RUN_JSON, RECORDS, GALLERY = "run.json", "records.parquet", "gallery.safetensors"
 _KEY = ("part", "index", "attack", "norm", "eps")
+_WITHOUT_GROUPS = 3  # a version that is read too
 _INFO = pydantic.TypeAdapter(RunInfo)
 
 
@@ -131,19 +132,22 @@ def read_run(folder: Path) -> StoredRun:
     try:
         written = json.loads(path.read_bytes())
         version = written["schema_version"]
-        info = _INFO.validate_python(written) if version == SCHEMA_VERSION else None
+        known = version in (_WITHOUT_GROUPS, SCHEMA_VERSION)
+        info = _INFO.validate_python({**written, "schema_version": SCHEMA_VERSION}) if known else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {first_line(error)}") from error
     if info is None:
         raise InputError(f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust")
-    return StoredRun(_read_records(folder / RECORDS, info), info, _read_gallery(folder / GALLERY))
+    return StoredRun(_read_records(folder / RECORDS, info, version), info, _read_gallery(folder / GALLERY))
 
 
-def _read_records(path: Path, info: RunInfo) -> pl.DataFrame:
+def _read_records(path: Path, info: RunInfo, version: int) -> pl.DataFrame:
     try:
         records = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    if version == _WITHOUT_GROUPS:
+        records = records.with_columns(groups=pl.lit(None, SCHEMA["groups"]))
     missing = [name for name in SCHEMA if name not in records.columns]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r} ({len(missing)} missing)")
@@ -151,7 +155,7 @@ def _read_records(path: Path, info: RunInfo) -> pl.DataFrame:
         if records.schema[name] != wanted:
             raise InputError(f"{path}, column {name!r}: {records.schema[name]} where {wanted} is expected")
     _check_rows(records, info, path)
-    return records
+    return records if version == SCHEMA_VERSION else records.select(list(SCHEMA))
 
 
 def _check_rows(records: pl.DataFrame, info: RunInfo, path: Path) -> None:

@@ -7,7 +7,8 @@ A new section is a field of `Section`, the function that fills it, and a partial
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 from markupsafe import Markup
@@ -17,14 +18,29 @@ from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.report import attack_wording, verdicts, wording
 from medrobust.report.areas import areas_of, strongest_of
 from medrobust.report.budgets import budget_text
+from medrobust.report.calibration import Calibration, calibration_of
+from medrobust.report.confusion import LabelFlow, Turned, label_flows, turned
 from medrobust.report.effort import Members, Spent, members, spent
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.gallery import Entry, entry_size, gallery_entries, shown_as
+from medrobust.report.harm import HarmTable, harm_table
 from medrobust.report.holding import Held, held
 from medrobust.report.numbers import format_norm, metric_heading, plain
+from medrobust.report.sample_size import size_sentences
 from medrobust.report.showing import Showing, showing_for
+from medrobust.report.subgroups import GroupTable, group_tables
 from medrobust.report.table import Cell, Line, PartTable, part_table
-from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks
+from medrobust.statistics import (
+    TASK_TRAITS,
+    WORST_CASE,
+    calibration,
+    compare_attacks,
+    confusion,
+    harm,
+    reliability,
+    sample_size,
+    subgroups,
+)
 from medrobust.statistics.conditions import images_of
 from medrobust.statistics.masks import size_cuts
 
@@ -82,6 +98,12 @@ class Section:
     held: Sequence[Held] = ()
     areas: Sequence[tuple[str, list[Line]]] = ()
     strongest: Sequence[Line] = ()
+    groups: Sequence[GroupTable] = ()
+    turned: Sequence[Turned] = ()
+    label_flows: Sequence[LabelFlow] = ()
+    harm: HarmTable | None = None
+    calibration: Calibration | None = None
+    size: Sequence[str] = ()
 
 
 def sections_of(
@@ -133,7 +155,23 @@ def _section(
         held(of_part, part, table.confidence),
         areas_of(table, part),
         strongest_of(table, part),
+        **_of_patients(name, of_part, info),
     )
+
+
+def _of_patients(name: str, records: pl.DataFrame, info: RunInfo) -> dict[str, Any]:
+    """What groups, classes, costs and confidences there are, and how many images it takes to know them."""
+    part = info.parts[name]
+    alone = replace(info, parts={name: part})
+    classes = confusion(records, alone)
+    return {
+        "groups": group_tables(subgroups(records, alone), part),
+        "turned": turned(classes, part),
+        "label_flows": label_flows(classes, part),
+        "harm": harm_table(harm(records, alone), name, part),
+        "calibration": calibration_of(calibration(records, alone), reliability(records, alone), name, part),
+        "size": size_sentences(sample_size(records, alone), name, part),
+    }
 
 
 def _survival(name: str, info: RunInfo, summary: pl.DataFrame) -> list[Survival]:

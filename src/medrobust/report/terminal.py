@@ -11,6 +11,7 @@ from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.report.budgets import budget_text
 from medrobust.report.numbers import format_change, format_value, plain
 from medrobust.report.table import Line, PartTable, part_table
+from medrobust.report.terminal_more import More
 from medrobust.report.wording import interval_sentence, no_interval_sentence, sample_sentence, skipped_sentence
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, TaskTraits
 
@@ -25,12 +26,13 @@ _LABEL = 12  # columns
 _PER_IMAGE = "F1, FP (false positives), misses: per image, of the detections that score enough to count."
 
 
-def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
+def terminal_table(summary: pl.DataFrame, info: RunInfo, more: More | None = None) -> Group:
     """One table a part: rows by budget and attack, columns the metrics with intervals and the change made.
 
     Args:
         summary: what `medrobust.statistics.summarise` returned.
         info: the run it was made from.
+        more: part → what is shown below its table, as `terminal_more.more_of` makes it.
     """
     shown: list[RenderableType] = []
     for name, part in info.parts.items():
@@ -41,7 +43,8 @@ def terminal_table(summary: pl.DataFrame, info: RunInfo) -> Group:
         if lines is None:
             shown.append(Text(f"{title}: no image was evaluated", style="bold"))
             continue
-        shown += [Text(title, style="bold"), _table(lines, part), *_notes(lines, part)]
+        below = (more or {}).get(name, [])
+        shown += [Text(title, style="bold"), _table(lines, part), *_notes(lines, part), *below]
     return Group(*shown)
 
 

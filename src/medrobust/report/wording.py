@@ -163,7 +163,11 @@ def class_metrics(table: PartTable, part: PartInfo) -> list[str]:
 
 def class_caption(part: PartInfo) -> str:
     """How to read the table of single classes."""
-    if TASK_TRAITS[part.task].answer == "boxes":
+    kind = TASK_TRAITS[part.task].answer
+    if kind in ("class", "labels"):
+        of = "class" if kind == "class" else "label"
+        return f"The share of the images of this {of} that are answered so; clean and in the worst case."
+    if kind == "boxes":
         return "Average precision, mean over IoU 0.5 to 0.95, of the classes in the truth; clean and in the worst case."
     return "Mean over the images in which the class occurs, in the truth or in the answer; clean and in the worst case."
 

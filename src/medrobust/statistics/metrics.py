@@ -30,7 +30,7 @@ from medrobust.statistics.metric import Metric, class_name, floats, mean_metric,
 from medrobust.statistics.sums import mean, quadratic_kappa
 from medrobust.statistics.task_traits import TASK_TRAITS, answer_metrics
 
-_KAPPA = "quadratic-weighted kappa"
+_KAPPA, _RECALL = "quadratic-weighted kappa", "recall"
 CHANGE_METRICS = ("linf", "l2", "psnr", "ssim")
 
 
@@ -114,6 +114,7 @@ def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     if _KAPPA in answer_metrics(part.task):
         kappa = number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
         yield Metric(_KAPPA, kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
+    yield from _recalls(truth[:, None] == range(classes), prediction[:, None] == range(classes), part, codes, count)
 
 
 def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64], count: int) -> Iterator[Metric]:
@@ -141,6 +142,16 @@ def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     scores = _matrix(rows, f"scores_{when}")
     questions = [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
     yield _auroc(questions, codes, count)
+    yield from _recalls((truth == 1) & known, prediction == 1, part, codes, count)
+
+
+def _recalls(
+    truth: NDArray[np.bool_], answer: NDArray[np.bool_], part: PartInfo, codes: NDArray[np.int64], count: int
+) -> Iterator[Metric]:
+    """Of the images of a class (with a label), `(n, classes)`, the share that is answered so: "recall: <class>"."""
+    for place in range(truth.shape[1]):
+        found = np.where(truth[:, place], answer[:, place], np.nan)
+        yield mean_metric(f"{_RECALL}: {class_name(part.dataset, place)}", found, codes, count, is_share=True)
 
 
 def _auroc(

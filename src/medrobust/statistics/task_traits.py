@@ -47,9 +47,11 @@ _LABELS = ("exact match", "label accuracy", "AUROC")
 _BOXES = ("mAP", "mAP@.5", "F1", "false positives", "misses")
 
 TASK_TRAITS = {
-    "classification": TaskTraits("Classification", "class", _GRADES[:2], "right", "accuracy", curves=_GRADES[:2]),
-    "ordinal": TaskTraits("Ordinal grading", "class", _GRADES, "right", "accuracy", curves=_GRADES),
-    "multilabel": TaskTraits("Multi-label classification", "labels", _LABELS, "right", "exact match", curves=_LABELS),
+    "classification": TaskTraits("Classification", "class", _GRADES[:2], "right", "accuracy", "recall", _GRADES[:2]),
+    "ordinal": TaskTraits("Ordinal grading", "class", _GRADES, "right", "accuracy", "recall", _GRADES),
+    "multilabel": TaskTraits(
+        "Multi-label classification", "labels", _LABELS, "right", "exact match", "recall", _LABELS
+    ),
     "segmentation": TaskTraits(
         "Segmentation", "map", ("dice", "iou"), "dice", "dice", class_metric="dice", curves=("dice", "iou")
     ),

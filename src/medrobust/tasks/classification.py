@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medrobust.errors import InputError
+from medrobust.harm import checked_costs
 from medrobust.tasks.surface import Spacing
 from medrobust.tasks.task import IGNORED, Task, check_truth_range
 
@@ -23,6 +24,8 @@ class Classification(Task[Tensor]):
         ordinal: the classes are ordered grades. Outputs are either `(B, classes)` logits, or
             `(B, classes − 1)` cumulative logits of "the grade is above k" (CORAL, arXiv 1901.07884).
         ignore_index: multi-label only: the value of a label that is unknown, e.g. −1.
+        costs: what each wrong answer costs a patient, `costs[true class][answer]`, 0 for right ones; for the report,
+            and for attacks that look for the costliest answer. Not multi-label.
 
     Two classes may come as two logits or as one, `(B,)` or `(B, 1)`: the logit of class 1.
     """
@@ -34,6 +37,7 @@ class Classification(Task[Tensor]):
         multilabel: bool = False,
         ordinal: bool = False,
         ignore_index: int | None = None,
+        costs: Sequence[Sequence[float]] | None = None,
     ) -> None:
         if multilabel and ordinal:
             raise InputError("a task is multi-label or ordinal, not both")
@@ -43,7 +47,10 @@ class Classification(Task[Tensor]):
             raise InputError(f"multi-label classification needs at least 1 label, got {classes}")
         if ignore_index is not None and not multilabel:
             raise InputError("ignore_index is for multi-label tasks: leave an image without a label out of the data")
+        if costs is not None and multilabel:
+            raise InputError("costs are of one answer among classes, not of several labels; leave them out")
         self.classes = classes
+        self.costs = None if costs is None else checked_costs(costs, classes)
         self.multilabel = multilabel
         self.ordinal = ordinal
         self.ignore_index = ignore_index
@@ -114,6 +121,14 @@ class Classification(Task[Tensor]):
         # cumulative heads need not be monotone: a negative difference is no probability
         grades = (above - F.pad(above[:, 1:], (0, 1))).clamp_min(0)
         return grades / grades.sum(1, keepdim=True)
+
+    def class_log_probs(self, outputs: Tensor) -> Tensor:
+        """Logarithms of the class probabilities `(B, classes)`, of one answer among classes; finite, differentiable."""
+        log_probs = self.log_probs(outputs)
+        if log_probs.ndim == 2:
+            return log_probs.clamp_min(-1e30)
+        scores = self.scores(outputs)
+        return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
 
     def check_outputs(self, outputs: Tensor, truth: Tensor) -> None:
         """Raise `InputError` unless both are shaped as the class docstring says."""

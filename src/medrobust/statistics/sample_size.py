@@ -1,0 +1,115 @@
+"""How many patients are needed for an interval of a given width, from how much the figure varies between these.
+
+The variance of a mean over images of C patients, each with all their images, is that of a ratio estimate (Cochran,
+Sampling Techniques, 3rd ed., 1977, 6.3 and 9A): C/(C − 1) · Σ (s_c − m·w_c)² / W², with s_c the sum of the values of a
+patient, w_c their number, m the mean and W the number of all. It falls as 1/C, so an interval of m ± h takes
+C · (z·sd(m)/h)² patients with as many images each. The design effect (Kish, Survey Sampling, 1965) is this variance
+over the one that independent images would give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import stats
+
+from medrobust.errors import InputError
+from medrobust.evaluation.records import RunInfo
+from medrobust.statistics.metrics import image_values
+from medrobust.statistics.tabulating import FIGURE, KEY, PartRecords, Resampling, Row, key_of, tabulate
+from medrobust.statistics.task_traits import TASK_TRAITS
+
+HALF_WIDTH = 0.02  # ± 2 points
+
+SAMPLE_SIZE_SCHEMA = {
+    **KEY,
+    "metric": pl.String,  # of one image each; "drop of …" is paired: clean less attacked
+    **{name: kind for name, kind in FIGURE.items() if name not in ("low", "high")},
+    "half_width": pl.Float64,  # of the interval now, z · sd; null where the figure does not vary or is of one cluster
+    "design_effect": pl.Float64,  # its variance over that of as many independent images
+    "wanted": pl.Float64,  # the half-width asked for
+    "needed_clusters": pl.Int64,  # for it: patients, or images
+    "needed_images": pl.Int64,
+}
+
+
+def sample_size(
+    records: pl.DataFrame, info: RunInfo, *, half_width: float = HALF_WIDTH, confidence: float = 0.95
+) -> pl.DataFrame:
+    """How many images, of how many patients, would give the main metric (of one image each) an interval of a width.
+
+    For the metric of every condition and for its drop, which is paired by image and needs fewer. It is the normal
+    approximation, from these images: patients who differ more than these need more.
+
+    Args:
+        records: rows as `medrobust.evaluation.records.SCHEMA`.
+        info: the run.
+        half_width: half of the interval's width, as a share of 1 (0.02 are two points).
+        confidence: of the interval.
+
+    Returns:
+        Columns as `SAMPLE_SIZE_SCHEMA`.
+
+    Raises:
+        InputError: `half_width` or `confidence` is out of range.
+    """
+    if not 0 < half_width < 1:
+        raise InputError(f"half_width must be between 0 and 1, got {half_width}")
+
+    def rows(part: PartRecords) -> Iterator[Row]:
+        return _rows(part, half_width)
+
+    return tabulate(records, info, Resampling(confidence=confidence), rows, SAMPLE_SIZE_SCHEMA)
+
+
+def _rows(part: PartRecords, wanted: float) -> Iterator[Row]:
+    metric = TASK_TRAITS[part.info.task].image_metric
+    for condition, codes in part.conditions():
+        before, after = (image_values(condition.rows, part.info, when) for when in ("before", "after"))
+        values = before if condition.when == "before" else after
+        yield {**key_of(condition), "metric": metric, **_sized(values, codes, part, wanted)}
+        if condition.when == "after":
+            yield {**key_of(condition), "metric": f"drop of {metric}", **_sized(before - after, codes, part, wanted)}
+
+
+def _sized(values: NDArray[np.float64], codes: NDArray[np.int64], part: PartRecords, wanted: float) -> Row:
+    used = np.isfinite(values)
+    values, codes = values[used], codes[used]
+    clusters = len(np.unique(codes))
+    known: Row = {
+        "value": float(values.mean()) if len(values) else None,
+        "n": len(values),
+        "clusters": clusters,
+        "resampled": part.clusters.kind,
+        "wanted": wanted,
+    }
+    variance = cluster_variance(values, codes)
+    if variance is None:
+        return known
+    z = float(stats.norm.ppf((1 + part.resampling.confidence) / 2))
+    needed = math.ceil(clusters * z**2 * variance / wanted**2)
+    return {
+        **known,
+        "half_width": z * math.sqrt(variance),
+        "design_effect": variance / (values.var(ddof=1) / len(values)),
+        "needed_clusters": needed,
+        "needed_images": math.ceil(needed * len(values) / clusters),
+    }
+
+
+def cluster_variance(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float | None:
+    """The variance of the mean of finite values `(n,)` whose clusters `(n,)` were sampled; None where it is not known.
+
+    That is with fewer than two clusters, or values that do not vary between them.
+    """
+    _, codes = np.unique(codes, return_inverse=True)
+    count = int(codes.max()) + 1 if len(codes) else 0
+    if count < 2:
+        return None
+    off = np.bincount(codes, weights=values - values.mean(), minlength=count)
+    variance = float(count / (count - 1) * (off**2).sum() / len(values) ** 2)
+    return variance if variance > 1e-12 else None

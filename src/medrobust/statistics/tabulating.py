@@ -1,0 +1,132 @@
+"""What every table of a run's figures has in common: parts, conditions, clusters, intervals on the same resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from medrobust.evaluation.records import PartInfo, RunInfo
+from medrobust.statistics.conditions import Condition, conditions_of, images_of
+from medrobust.statistics.metric import Metric
+from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of, percentile_interval, unanimous_interval
+from medrobust.statistics.summary import check_resampling
+
+Schema = Mapping[str, pl.DataType | type[pl.DataType]]
+Row = dict[str, object]
+Figure = tuple[Row, Metric, int]
+
+KEY: Schema = {
+    "part": pl.String,
+    "attack": pl.String,  # "clean", the label of an attack, or "worst case"
+    "norm": pl.String,  # "" for clean
+    "eps": pl.Float64,  # in the unit of the threat; 0 for clean
+}
+FIGURE: Schema = {
+    "value": pl.Float64,  # null where undefined
+    "low": pl.Float64,  # null where no interval can be given
+    "high": pl.Float64,
+    "n": pl.Int64,  # images that the value is computed from
+    "clusters": pl.Int64,  # patients among them, or images
+    "resampled": pl.String,  # "patients", "images" or "images of one patient"
+    "confidence": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made; raises `InputError` if an option is out of range."""
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_resampling(self.resamples, self.confidence)
+
+
+@dataclass(frozen=True)
+class PartRecords:
+    """The records of one part, to be analysed."""
+
+    name: str
+    info: PartInfo
+    records: pl.DataFrame
+    resampling: Resampling
+
+    @cached_property
+    def images(self) -> pl.DataFrame:
+        """One row an image, sorted by index."""
+        return images_of(self.records)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """What is resampled: of the images, in their order."""
+        return clusters_of(self.images["patient"])
+
+    def places(self, rows: pl.DataFrame) -> NDArray[np.int64]:
+        """Where the images of rows stand among `images`, `(n,)`."""
+        return np.searchsorted(self.images["index"].to_numpy(), rows["index"].to_numpy()).astype(np.int64)
+
+    def conditions(self) -> Iterator[tuple[Condition, NDArray[np.int64]]]:
+        """Clean, every attack at every budget and the worst cases, each with the clusters of its rows."""
+        for condition in conditions_of(self.records, self.info):
+            yield condition, self.clusters.codes[self.places(condition.rows)]
+
+    def figure(self, condition: Condition, codes: NDArray[np.int64], metric: Metric, **fields: object) -> Figure:
+        """A metric of a condition, with further fields of its row."""
+        return {**key_of(condition), **fields}, metric, int(np.count_nonzero(np.bincount(codes[metric.used])))
+
+    def with_intervals(self, figures: Iterable[Figure]) -> list[Row]:
+        """The rows of figures, all on the same resamples."""
+        listed, how = list(figures), self.resampling
+        statistics = [metric.statistic for _, metric, _ in listed if metric.statistic is not None]
+        draws = iter(bootstrap(statistics, self.clusters.count, how.resamples, how.seed).T)
+        rows = []
+        for fields, metric, clusters in listed:
+            drawn = None if metric.statistic is None else next(draws)
+            low, high = self._interval(metric, drawn, clusters) or (None, None)
+            basis = {"n": int(metric.used.sum()), "clusters": clusters, "resampled": self.clusters.kind}
+            rows.append({**fields, "metric": metric.name, "value": metric.value, "low": low, "high": high, **basis})
+        return rows
+
+    def _interval(self, metric: Metric, drawn: NDArray[np.float64] | None, clusters: int) -> tuple[float, float] | None:
+        if metric.value is None or drawn is None or clusters < 2:
+            return None
+        if metric.is_share and metric.value in (0.0, 1.0):
+            return unanimous_interval(metric.value, clusters, self.resampling.confidence)
+        return percentile_interval(drawn, self.resampling.confidence)
+
+
+def key_of(condition: Condition) -> Row:
+    """The fields by which tables name a condition."""
+    return {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
+
+
+def tabulate(
+    records: pl.DataFrame,
+    info: RunInfo,
+    resampling: Resampling,
+    rows_of: Callable[[PartRecords], Iterable[Row]],
+    schema: Schema,
+) -> pl.DataFrame:
+    """One table of all parts: what `rows_of` makes of each, under the columns of `schema`.
+
+    Args:
+        records: rows as `medrobust.evaluation.records.SCHEMA`.
+        info: the run; only parts named there are told.
+        resampling: how intervals are made.
+        rows_of: the rows of a part, less "part" and "confidence".
+        schema: of the table.
+    """
+    rows: list[Row] = []
+    for name, part in info.parts.items():
+        of_part = records.filter(pl.col("part") == name)
+        if not of_part.is_empty():
+            made = rows_of(PartRecords(name, part, of_part, resampling))
+            rows += [{"part": name, "confidence": resampling.confidence, **row} for row in made]
+    return pl.DataFrame([{column: row.get(column) for column in schema} for row in rows], schema=dict(schema))

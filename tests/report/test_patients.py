@@ -1,0 +1,153 @@
+"""What report and terminal tell of groups, classes, costs, confidence and numbers of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from synthetic_run import (
+    SyntheticRun,
+    answer_row,
+    classifier_records,
+    frame,
+    label_records,
+    part_info,
+    run_info,
+    segmenter_records,
+)
+
+from medrobust.harm import referable
+from medrobust.report.confusion import label_flows, turned
+from medrobust.report.html import render
+from medrobust.report.sample_size import size_sentences
+from medrobust.report.subgroups import group_tables
+from medrobust.run import Run
+from medrobust.statistics import confusion, sample_size, subgroups, summarise
+
+HOSTILE = "<script>alert(1)</script>"
+GRADES = ["no DR", "mild", HOSTILE, "severe", "proliferative"]
+
+
+def grouped(records: pl.DataFrame, of) -> pl.DataFrame:
+    groups = [[{"column": "site", "group": of(index)}] for index in records["index"]]
+    return records.with_columns(groups=pl.Series(groups, dtype=records.schema["groups"]))
+
+
+def whole() -> SyntheticRun:
+    known = part_info("ordinal", GRADES)
+    parts = {
+        "grades": replace(known, victim={**known.victim, "task_options": {"costs": referable(5)}}),
+        "findings": part_info("multilabel", "abcd"),
+        "tissue": part_info("segmentation", ["background", "grey", "white", "fluid"]),
+    }
+    grades = grouped(classifier_records(), lambda index: {0: "Dr. Rare"}.get(index % 20, HOSTILE if index % 2 else "B"))
+    return SyntheticRun(pl.concat([grades, label_records(), segmenter_records()]), run_info(parts), [])
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    run = whole()
+    return render(run.records, run.info, [], summarise(run.records, run.info, resamples=50))
+
+
+def test_every_section_is_there_and_inert(page):
+    for heading in (
+        "Groups of patients",
+        "Which class turns into which",
+        "Which label turns",
+        "Clinical harm",
+        "Confidence",
+    ):
+        assert f"<h3>{heading}</h3>" in page
+    assert HOSTILE not in page
+    assert "Dr. Rare" not in page
+    assert "Left out by site: 1 group of fewer than 6 patients (3 images, 1 patient), too few for a figure." in page
+    assert "the records hold no probability of each pixel" in page
+    assert page.count("<h3>Clinical harm</h3>") == 1
+
+
+def test_the_terminal_tells_the_same_in_short():
+    run = whole()
+    table = repr(Run(run.records, run.info).table())
+    assert "site" in table
+    assert "B" in table
+    assert "Dr. Rare" not in table
+    assert "An answer costs" in table
+    assert "± 2 would take about" in table
+
+
+def told(rows, classes=("no", "yes")) -> list[str]:
+    part = part_info("classification", classes)
+    (table,) = group_tables(subgroups(rows, run_info({"p": part}), resamples=300), part)
+    return table.sentences
+
+
+def sites(second: int) -> pl.DataFrame:
+    """Site 0 falls in 1 of 10 images, site 1 in `second` of 10."""
+    rows = [
+        answer_row(1, 1, int((index // 2) % 10 >= (second if index % 2 else 1)), index=index, patient=f"p{index}")
+        for index in range(80)
+    ]
+    return grouped(frame(rows), lambda index: f"s{index % 2}")
+
+
+def test_a_gap_is_called_shown_only_where_it_is():
+    assert told(sites(8)) == [
+        "By site, accuracy in the worst case differs: best less worst group 0.70 "
+        f"{told_interval(sites(8))}, p < 0.001 at L∞ ≤ 1/255."
+    ]
+    assert told(sites(2)) == ["By site, no difference of accuracy in the worst case is shown."]
+
+
+def told_interval(rows: pl.DataFrame) -> str:
+    table = subgroups(rows, run_info({"p": part_info("classification", ["no", "yes"])}), resamples=300)
+    gap = table.filter(
+        (pl.col("kind") == "gap") & (pl.col("attack") == "worst case") & (pl.col("metric") == "accuracy")
+    )
+    return f"[{gap['low'][0]:.2f}, {gap['high'][0]:.2f}]"
+
+
+def test_flows_in_words():
+    rows = [answer_row(0, 0, after, index=index) for index, after in enumerate([0, 1, 1, 2])]
+    rows += [answer_row(1, 1, 1, index=4)]
+    part = part_info("classification", ["a", "b", "c"])
+    (found,) = turned(confusion(frame(rows), run_info({"p": part})), part)
+    assert found.sentence == "3 of 5 answers turn, most often a → b 2 of 4 and a → c 1 of 4."
+    assert found.counts[0] == ["1 (25%)", "2 (50%)", "1 (25%)"]
+    assert found.counts[2] == ["0", "0", "0"]
+    assert found.svg is not None
+    still = frame([answer_row(0, 0, 0)])
+    (found,) = turned(confusion(still, run_info({"p": part})), part)
+    assert found.sentence == "None of 1 answer turns into another."
+
+
+def test_many_classes_have_words_but_no_figure():
+    part = part_info("classification", [f"class {k}" for k in range(20)])
+    rows = frame([answer_row(0, 0, 7)])
+    (found,) = turned(confusion(rows, run_info({"p": part})), part)
+    assert found.svg is None
+    assert found.sentence == "1 of 1 answer turns, most often class 0 → class 7 1 of 1."
+
+
+def test_labels_by_hand():
+    records = label_records()
+    part = part_info("multilabel", "abcd")
+    flows = label_flows(confusion(records, run_info({"findings": part})), part)
+    assert len(flows) == 3 * 4
+    assert {flow.label for flow in flows} == set("abcd")
+    assert all(" of " in flow.lost and " of " in flow.found for flow in flows)
+
+
+def test_advice_only_where_the_figure_is_not_sure_enough():
+    part = part_info("ordinal", "abcde")
+    info = run_info({"grades": part})
+    records = classifier_records()
+    first, second = size_sentences(sample_size(records, info), "grades", part)
+    assert "points; ± 2 would take about" in first
+    assert "patients" in first
+    assert "design effect of images of one patient" in first
+    assert second.startswith("Its drop, paired image by image, would take about")
+    assert size_sentences(sample_size(records, info, half_width=0.3), "grades", part) == []
+    (alone, _) = size_sentences(sample_size(classifier_records(patients=None), info), "grades", part)
+    assert "patient" not in alone
