@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from medrobust._version import __version__
 from medrobust.attacks import PGD, SMIA, Attack
 from medrobust.attacks.transfer import with_surrogates
+from medrobust.checks import at_least
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation import (
@@ -35,6 +36,7 @@ from medrobust.evaluation import (
     save_run,
 )
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
+from medrobust.evaluation.probing import probe
 from medrobust.models import weights_fingerprint
 from medrobust.progress import progress_bar
 from medrobust.report import terminal_table, write_report
@@ -142,6 +144,8 @@ def evaluate(
     progress: bool = False,
     afterchecks: Sequence[Aftercheck] = (),
     surrogates: Mapping[str, Victim] | None = None,
+    probes: int = 0,
+    expect: float | None = None,
 ) -> Run:
     """Attack every image of a data set by every attack at every budget, and measure what is left.
 
@@ -162,6 +166,8 @@ def evaluate(
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
         surrogates: name → another model; every attack is also made on each of them and shown to the victim, "pgd via
             <name>". A victim without gradients is then attacked by those and by the attacks that need none.
+        probes: how many images are probed afterwards for `Run.trust`: can the figures be trusted? 16 tell enough.
+        expect: what the main metric on clean images is known to be; `Run.trust` says whether it is.
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
@@ -174,13 +180,18 @@ def evaluate(
     if surrogates:
         attacks = with_surrogates(attacks, surrogates, victim)
     campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad, afterchecks)
+    at_least("probes", probes, 0)
     warn_of_budgets(threats, victim.bounds)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
         measured = measure(victim, dataset, campaign, part, advance, advance.stage)
+        advance.stage(f"probing {part}")
+        of_part = [row for row in measured.rows if row["part"] == part]
+        probed = probe(victim, dataset, campaign, of_part, probes) if probes else None
     described = _describe(victim, dataset, campaign, measured, part, model_name)
     checked = {aftercheck_part(part, check): _describe_check(described, check) for check in afterchecks}
+    described = replace(described, probes=probed, expected=expect)
     info = RunInfo(
         parts={part: described, **checked},
         seed=seed,
