@@ -33,22 +33,24 @@ USUAL_QUANTUM = {"[0, 1]": 1 / 255, "HU": 1.0}
 
 @dataclass(frozen=True)
 class Setting:
-    """What all probes of a run have in common."""
+    """What all probes of a run have in common.
+
+    Attributes:
+        victim, threat, seed, batch_size: of the run; `info` of its data.
+        graded: whether an answer can be more or less right, so that an attack is worth going on with.
+        at_once: how many images go together.
+    """
 
     victim: Victim
     info: DatasetInfo
     threat: Threat
     seed: int
     batch_size: int
+    graded: bool
     at_once: AtOnce = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "at_once", AtOnce(self.batch_size))
-
-    @property
-    def graded(self) -> bool:
-        """Whether an answer can be more or less right: its attack is worth going on with."""
-        return self.victim.task.dense or isinstance(self.victim.task, Detection)
 
     def space(self, batch: Batch) -> Space:
         """What the attacker may choose from."""
