@@ -72,6 +72,8 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
     attacks = config.build_attacks()
     whole: Run | None = None
     parts = list(build_parts(config))
+    if config.expect_accuracy is not None and len(parts) > 1:
+        raise InputError(f"expect_accuracy is of one data set, the run has {len(parts)}: give one with --data")
     for part in parts:
         name = config.name
         if name is not None and len(parts) > 1:
@@ -91,6 +93,8 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
             progress=progress,
             afterchecks=SURVIVAL if config.survive else (),
             surrogates=part.surrogates,
+            probes=config.trust,
+            expect=config.expect_accuracy,
         )
         whole = run if whole is None else whole.joined(run)
     assert whole is not None

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import polars as pl
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from medrobust._version import __version__
 from medrobust.attacks import PGD, SMIA, Attack
@@ -31,21 +31,23 @@ from medrobust.evaluation import (
     RunInfo,
     StoredRun,
     aftercheck_part,
+    afterchecks_of,
     measure,
     read_run,
     save_run,
 )
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
 from medrobust.evaluation.probing import probe
+from medrobust.evaluation.storage import write_whole
 from medrobust.models import weights_fingerprint
 from medrobust.progress import progress_bar
-from medrobust.report import terminal_table, write_report
-from medrobust.statistics import summarise
+from medrobust.report import terminal_table, trust_json, trust_summary, write_report
+from medrobust.statistics import Check, summarise, trust_checks
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
-REPORT = "report.html"
+REPORT, TRUST = "report.html", "trust.json"
 
 
 class Table:
@@ -83,22 +85,38 @@ class Run:
         """Every metric of every attack and budget with its 95 % interval, as a long table."""
         return summarise(self.records, self.info)
 
+    @cached_property
+    def trust(self) -> dict[str, list[Check]]:
+        """Can the figures be trusted? For each part (afterchecks are none) its checks, see `docs/trust.md`."""
+        known = self.info.parts
+        after = {check for name in known for check in afterchecks_of(name, known)}
+        return {
+            name: trust_checks(self.records, self.summary, name, part)
+            for name, part in known.items()
+            if name not in after
+        }
+
     def table(self) -> Table:
-        """The summary as a person reads it."""
-        return Table(terminal_table(self.summary, self.info))
+        """The summary as a person reads it, and what the checks of trust say."""
+        return Table(Group(terminal_table(self.summary, self.info), trust_summary(self.trust)))
 
     def report(self, path: str | Path) -> None:
         """Write the report as one HTML file."""
         write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary)
 
     def save(self, folder: str | Path) -> None:
-        """Write records, info, gallery and report to a new folder, whole or not at all.
+        """Write records, info, gallery, report and `trust.json` to a new folder, whole or not at all.
 
         Raises:
             InputError: the folder is not empty, or cannot be written.
         """
         stored = StoredRun(self.records, self.info, self.gallery)
-        save_run(stored, Path(folder), write_more=lambda unfinished: self.report(unfinished / REPORT))
+
+        def write_more(unfinished: Path) -> None:
+            self.report(unfinished / REPORT)
+            write_whole(unfinished / TRUST, trust_json(self.trust).encode())
+
+        save_run(stored, Path(folder), write_more)
 
     def joined(self, other: Run) -> Run:
         """This run with the parts of another of the same seed; their time is added up.

@@ -23,12 +23,22 @@ from medrobust.evaluation.measure import Campaign
 from medrobust.evaluation.probe_attacks import Setting, answers_alone, by_gradient, unlimited
 from medrobust.evaluation.probe_choice import Rows, choose
 from medrobust.evaluation.probe_forwards import Slopes, apart, changed, in_company, largest_entries, output_range
-from medrobust.evaluation.probes import ANSWERS_ALONE, NOISE, PGD, SAVED, UNLIMITED, Outputs, Probes, Tried
+from medrobust.evaluation.probes import (
+    ANSWERS_ALONE,
+    FORWARDS,
+    GRADIENTS,
+    NOISE,
+    PGD,
+    SAVED,
+    UNLIMITED,
+    Outputs,
+    Probes,
+    Tried,
+)
 from medrobust.tasks import Detection
 from medrobust.threat import Threat, sample_generators
 from medrobust.victim import Victim
 
-FORWARDS, GRADIENTS = "forwards", "gradients"
 UNTOUCHED = "no image was answered right: there is nothing to attack"
 NOISE_DRAWS = 3
 BLIND = "a black box gives no gradients"

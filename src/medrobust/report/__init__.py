@@ -3,5 +3,6 @@
 from medrobust.report.html import write_report
 from medrobust.report.numbers import format_eps
 from medrobust.report.terminal import terminal_table
+from medrobust.report.trust import trust_json, trust_summary
 
-__all__ = ["format_eps", "terminal_table", "write_report"]
+__all__ = ["format_eps", "terminal_table", "trust_json", "trust_summary", "write_report"]

@@ -14,14 +14,16 @@ from markupsafe import Markup
 
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
-from medrobust.report import attack_wording, verdicts, wording
+from medrobust.report import verdicts, wording
 from medrobust.report.budgets import budget_text
 from medrobust.report.effort import Members, Spent, members, spent
 from medrobust.report.figures import curve_description, curve_svg
 from medrobust.report.gallery import Entry, gallery_entries, shown_as
 from medrobust.report.numbers import format_norm, metric_heading, plain
 from medrobust.report.table import Cell, Line, PartTable, part_table
-from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks
+from medrobust.report.trust import TrustSection, trust_section
+from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks, trust_checks
+from medrobust.statistics.attack_kinds import attack_name
 from medrobust.statistics.conditions import images_of
 from medrobust.statistics.masks import size_cuts
 
@@ -74,6 +76,7 @@ class Section:
     survival: Sequence[Survival] = ()
     spent: Sequence[Spent] = ()
     members: Sequence[Members] = ()
+    trust: TrustSection | None = None
 
 
 def sections_of(
@@ -113,6 +116,7 @@ def _section(
         _survival(name, info, summary),
         spent(of_part, part),
         members(of_part, part),
+        trust_section(trust_checks(records, summary, name, part)),
     )
 
 
@@ -132,7 +136,7 @@ def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: Pa
     part = info.parts[name]
     ran = dict.fromkeys(line.attack for line in table.lines if line.attack != WORST_CASE)
     kinds = {
-        kind: [label for label in ran if attack_wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")
+        kind: [label for label in ran if attack_name(label, part) == kind] for kind in ("smia", "pgd")
     }
     return [
         compare_attacks(records, info, name, smia, pgd, confidence=table.confidence)

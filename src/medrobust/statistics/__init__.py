@@ -7,6 +7,8 @@ from medrobust.statistics.metric import class_name
 from medrobust.statistics.metrics import known_labels
 from medrobust.statistics.summary import SUMMARY_SCHEMA, summarise
 from medrobust.statistics.task_traits import TASK_TRAITS, TaskTraits, answer_metrics, main_metric
+from medrobust.statistics.trust import trust_checks, trust_line
+from medrobust.statistics.trust_rules import Check
 
 __all__ = [
     "CLEAN",
@@ -15,6 +17,7 @@ __all__ = [
     "SUMMARY_SCHEMA",
     "TASK_TRAITS",
     "WORST_CASE",
+    "Check",
     "Judgement",
     "TaskTraits",
     "answer_metrics",
@@ -24,4 +27,6 @@ __all__ = [
     "known_labels",
     "main_metric",
     "summarise",
+    "trust_checks",
+    "trust_line",
 ]
