@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medrobust.attacks import BIM, FGSM, NES, Attack, AttackResult, Square
-from medrobust.attacks import PGD as ProjectedGradient
+from medrobust.attacks import BIM, FGSM, NES, PGD, Attack, AttackResult, Square
 from medrobust.attacks.applicable import keeps_to
 from medrobust.attacks.at_once import AtOnce
 from medrobust.data import DatasetInfo
 from medrobust.errors import InputError
 from medrobust.evaluation.attacking import Call, answered
 from medrobust.evaluation.batches import Batch
-from medrobust.evaluation.probes import PGD, RESTARTS, SINGLE_STEP
+from medrobust.evaluation.probes import RESTARTS, SEVERAL_STEPS, SINGLE_STEP
 from medrobust.tasks import Detection
 from medrobust.threat import Space, Threat, sample_generators
 from medrobust.threat.drawing import drawn
@@ -102,11 +101,9 @@ class Setting:
 def by_gradient(setting: Setting) -> dict[str, Attack]:
     """The attacks along the gradient, at the run's budget."""
     return {
-        PGD: ProjectedGradient(steps=STEPS, trace=True),
+        SEVERAL_STEPS: PGD(steps=STEPS, trace=True),
         SINGLE_STEP: FGSM(),
-        RESTARTS: ProjectedGradient(
-            steps=STEPS, restarts=RESTARTED, keep="best", early_stop=not setting.graded
-        ),
+        RESTARTS: PGD(steps=STEPS, restarts=RESTARTED, keep="best", early_stop=not setting.graded),
     }
 
 

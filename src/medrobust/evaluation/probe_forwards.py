@@ -1,4 +1,4 @@
-"""What the model itself is asked: is its answer one of this image alone, are its outputs logits, does it have slopes?"""
+"""What the model itself is asked: is its answer of this image alone, are its outputs logits, its gradients slopes?"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-PGD, SINGLE_STEP, RESTARTS = "pgd", "single step", "restarts"
+SEVERAL_STEPS, SINGLE_STEP, RESTARTS = "pgd", "single step", "restarts"
 FORWARDS, GRADIENTS = "forwards", "gradients"
 NOISE, UNLIMITED, ANSWERS_ALONE, SAVED = "noise", "unlimited", "answers alone", "saved"
 

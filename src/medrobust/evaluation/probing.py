@@ -1,8 +1,8 @@
 """A few images of a run probed, so that it can be told whether its figures can be trusted.
 
 The run's own records say what became of the images; these say whether the model and its gradients are such that the
-attacks could work: Carlini et al., arXiv 1902.06705, section 5; Athalye et al., arXiv 1802.00420, section 3.1; the checks
-of AutoAttack (Croce & Hein, arXiv 2003.01690); Pintor et al., arXiv 2106.09947.
+attacks could work: Carlini et al., arXiv 1902.06705, section 5; Athalye et al., arXiv 1802.00420, section 3.1; the
+checks of AutoAttack (Croce & Hein, arXiv 2003.01690); Pintor et al., arXiv 2106.09947.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from medrobust.evaluation.probes import (
     FORWARDS,
     GRADIENTS,
     NOISE,
-    PGD,
     SAVED,
+    SEVERAL_STEPS,
     UNLIMITED,
     Outputs,
     Probes,
@@ -81,7 +81,7 @@ class _Probing:
     def __init__(self, setting: Setting, right: bool) -> None:
         self.setting, self.right = setting, right
         self.tried: dict[str, Tried] = {}
-        self.lists: dict[str, dict[str, list[Any]]] = {FORWARDS: {}, GRADIENTS: {}, PGD: {}}
+        self.lists: dict[str, dict[str, list[Any]]] = {FORWARDS: {}, GRADIENTS: {}, SEVERAL_STEPS: {}}
         self.outputs: Outputs | None = None
         self.variables = 0
         self.quantum: float | None = None
@@ -117,11 +117,11 @@ class _Probing:
         self._try(GRADIENTS, lambda: self._gradients(batch))
         results = {name: self._attack(name, attack, self.setting.threat, batch) for name, attack in gradient.items()}
         self._attack(UNLIMITED, *far, batch)
-        if (result := results[PGD]) is None:
-            self._miss(f"PGD could not be measured: {self.missing[PGD]}", SAVED)
+        if (result := results[SEVERAL_STEPS]) is None:
+            self._miss(f"PGD could not be measured: {self.missing[SEVERAL_STEPS]}", SAVED)
             return
         assert result.trajectory is not None
-        self._extend(PGD, "loss_by_step", [_finite(image) for image in result.trajectory.deviation.T])
+        self._extend(SEVERAL_STEPS, "loss_by_step", [_finite(image) for image in result.trajectory.deviation.T])
         self._try(SAVED, lambda: self._saved(batch, result))
 
     def _forwards(self, batch: Batch) -> None:
@@ -148,7 +148,9 @@ class _Probing:
         space = self.setting.space(batch)
         self.variables = space.start()[0].numel()
         drawn = [self.setting.seen(*self.setting.noisy(batch, space, draw)) for draw in range(NOISE_DRAWS)]
-        left, loss, fooled = (torch.stack([one.double() for one in values]).mean(0) for values in zip(*drawn, strict=True))
+        left, loss, fooled = (
+            torch.stack([one.double() for one in values]).mean(0) for values in zip(*drawn, strict=True)
+        )
         self._keep(NOISE, left, loss, fooled > 0.5)
 
     def _saved(self, batch: Batch, result: AttackResult) -> None:

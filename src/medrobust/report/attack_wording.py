@@ -6,6 +6,7 @@ from medrobust.evaluation.records import PartInfo
 from medrobust.report.numbers import counted, listed, plain
 from medrobust.statistics.attack_kinds import WITHOUT_GRADIENTS, attack_name, is_transfer
 
+
 def knows_answers_alone(part: PartInfo) -> bool:
     """Whether no attack used the model's gradients."""
     blind = (is_transfer(label, part) or attack_name(label, part) in WITHOUT_GRADIENTS for label in part.attacks)

@@ -135,9 +135,7 @@ def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: Pa
     """Every SMIA of a part against every PGD of it, paired."""
     part = info.parts[name]
     ran = dict.fromkeys(line.attack for line in table.lines if line.attack != WORST_CASE)
-    kinds = {
-        kind: [label for label in ran if attack_name(label, part) == kind] for kind in ("smia", "pgd")
-    }
+    kinds = {kind: [label for label in ran if attack_name(label, part) == kind] for kind in ("smia", "pgd")}
     return [
         compare_attacks(records, info, name, smia, pgd, confidence=table.confidence)
         for smia in kinds["smia"]

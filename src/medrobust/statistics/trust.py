@@ -13,8 +13,9 @@ import polars as pl
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.statistics import trust_model, trust_probes, trust_records
+from medrobust.statistics.conditions import images_of
 from medrobust.statistics.task_traits import TASK_TRAITS
-from medrobust.statistics.trust_pairs import budgets_of
+from medrobust.statistics.trust_pairs import FEWEST, budgets_of, too_few
 from medrobust.statistics.trust_rules import RULES, Check, inapplicable
 
 UNPROBED = "no image was probed (trust: 16, or evaluate(probes=16))"
@@ -32,6 +33,7 @@ def trust_checks(records: pl.DataFrame, summary: pl.DataFrame, name: str, part: 
     if rows.is_empty():
         return [inapplicable(key, "no image was evaluated") for key in RULES]
     found, probes = budgets_of(rows, part), part.probes
+    right = images_of(rows).filter("right_before").height
     single = trust_records.single_against_several(found, part)
     alone = trust_records.alone_against_gradients(found, part)
     checks = {
@@ -43,6 +45,10 @@ def trust_checks(records: pl.DataFrame, summary: pl.DataFrame, name: str, part: 
         "iterative": trust_probes.iterative(probes, single),
         "answers alone": trust_probes.answers_alone(probes, alone, trust_records.found_without_gradients(rows)),
     }
+    if right < FEWEST:
+        checks |= {
+            key: inapplicable(key, too_few(right)) for key in ("budgets", "transfer", "iterative", "answers alone")
+        }
     if probes is None:
         return [checks.get(key) or inapplicable(key, UNPROBED) for key in RULES]
     detector = TASK_TRAITS[part.task].answer == "boxes"

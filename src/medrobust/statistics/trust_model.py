@@ -1,4 +1,4 @@
-"""The checks of trust that ask the model itself: its outputs, whether they are of one image alone, and its gradients."""
+"""The checks of trust that ask the model itself: its outputs, whether they are of one image alone, its gradients."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from medrobust.statistics.metrics import image_values
 from medrobust.statistics.trust_rules import Verdict
 
 Left = NDArray[np.float64]
+FEWEST = 4  # images, from which on a share of them tells anything
 TOLD = 0.01  # what is left of two answers differs
 
 
@@ -91,6 +92,11 @@ def budgets_of(records: pl.DataFrame, part: PartInfo) -> list[Budget]:
         left = {label: image_values(at.filter(attack=label).sort("index"), part, "after") for label in labels}
         found.append(Budget(norm, eps, {label: np.nan_to_num(values) for label, values in left.items()}))
     return found
+
+
+def too_few(count: int) -> str:
+    """Why nothing is told by so few images."""
+    return f"only {count} image{' was' if count == 1 else 's were'} answered right"
 
 
 def worst_pair(pairs: list[Pair]) -> Pair:

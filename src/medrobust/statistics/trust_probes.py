@@ -8,24 +8,23 @@ from numpy.typing import NDArray
 from medrobust.evaluation.probes import (
     ANSWERS_ALONE,
     NOISE,
-    PGD,
     RESTARTS,
     SAVED,
+    SEVERAL_STEPS,
     SINGLE_STEP,
     UNLIMITED,
     Probes,
     Tried,
 )
-from medrobust.statistics.trust_pairs import Pair
+from medrobust.statistics.trust_pairs import FEWEST, Pair, too_few
 from medrobust.statistics.trust_rules import RULES, Check, Verdict, inapplicable, judged
 
-FEWEST = 4  # images, from which on a share of them tells anything
 FEW_VARIABLES = 100  # fewer than these numbers, and random ones are often nearly the worst
 
 
 def steps(probes: Probes) -> Check:
     """Does the loss rise while PGD steps?"""
-    if why := _missing(probes, PGD):
+    if why := _missing(probes, SEVERAL_STEPS):
         return inapplicable("steps", why)
     ends = [(image[0], image[-1]) for image in probes.loss_by_step]
     risen = sum(start is not None and (end is None or end > start) for start, end in ends)
@@ -38,13 +37,13 @@ def steps(probes: Probes) -> Check:
 
 def noise(probes: Probes) -> Check:
     """Does noise as large as the budget do far less than PGD?"""
-    if why := _missing(probes, NOISE, PGD):
+    if why := _missing(probes, NOISE, SEVERAL_STEPS):
         return inapplicable("noise", why)
     if probes.variables < FEW_VARIABLES:
         few = f"only {probes.variables} numbers of an image may change, and random ones are often nearly the worst"
         return inapplicable("noise", few)
     clean = [image[0] for image in probes.loss_by_step]
-    by_noise, by_pgd = (_rise(probes.tried[name], clean) for name in (NOISE, PGD))
+    by_noise, by_pgd = (_rise(probes.tried[name], clean) for name in (NOISE, SEVERAL_STEPS))
     told = f"Noise of the same size raises the loss by {by_noise:.3g}, PGD by {by_pgd:.3g}"
     if by_pgd <= 0:
         return judged("noise", np.inf, f"{told}: PGD does nothing.", "fail")
@@ -60,13 +59,14 @@ def iterative(probes: Probes | None, ran: Pair | None) -> Check:
     if pair is None:
         if probes is None:
             return inapplicable("iterative", "the run has no attack of one step beside one of several")
-        if why := _missing(probes, PGD, SINGLE_STEP):
+        if why := _missing(probes, SEVERAL_STEPS, SINGLE_STEP):
             return inapplicable("iterative", why)
-        pair = Pair(_left(probes, PGD), _left(probes, SINGLE_STEP))
+        pair = Pair(_left(probes, SEVERAL_STEPS), _left(probes, SINGLE_STEP))
     verdict = pair.tested(RULES["iterative"].passes)
+    if verdict == "pass":
+        return judged("iterative", pair.excess, "Nowhere does one step leave less than several.", verdict)
     found = f"One step leaves less of {pair.only_second} images, several of {pair.only_first}, of {len(pair.first)}"
-    cause = "" if verdict == "pass" else ": the loss misleads beyond the first step"
-    return judged("iterative", pair.excess, f"{found}{cause}.", verdict)
+    return judged("iterative", pair.excess, f"{found}{pair.where}: the loss misleads beyond the first step.", verdict)
 
 
 def answers_alone(probes: Probes | None, ran: Pair | None, ensembles: tuple[float, int, int]) -> Check:
@@ -75,9 +75,9 @@ def answers_alone(probes: Probes | None, ran: Pair | None, ensembles: tuple[floa
     if pair is None and not ensembles[2]:
         if probes is None:
             return inapplicable("answers alone", "the run has no attack without gradients beside one with")
-        if why := _missing(probes, ANSWERS_ALONE, PGD):
+        if why := _missing(probes, ANSWERS_ALONE, SEVERAL_STEPS):
             return inapplicable("answers alone", why)
-        by_gradient = [_left(probes, name) for name in (PGD, SINGLE_STEP, RESTARTS) if name in probes.tried]
+        by_gradient = [_left(probes, name) for name in (SEVERAL_STEPS, SINGLE_STEP, RESTARTS) if name in probes.tried]
         pair = Pair(np.min(by_gradient, axis=0), _left(probes, ANSWERS_ALONE))
     share, count, of = ensembles if pair is None else (pair.missed, pair.only_second, len(pair.first))
     if pair is not None and ensembles[0] > share:
@@ -90,9 +90,9 @@ def answers_alone(probes: Probes | None, ran: Pair | None, ensembles: tuple[floa
 
 def restarts(probes: Probes) -> Check:
     """Do more starts find much more?"""
-    if why := _missing(probes, PGD, RESTARTS):
+    if why := _missing(probes, SEVERAL_STEPS, RESTARTS):
         return inapplicable("restarts", why)
-    pair = Pair(_left(probes, PGD), _left(probes, RESTARTS))
+    pair = Pair(_left(probes, SEVERAL_STEPS), _left(probes, RESTARTS))
     found = f"Five starts of PGD leave {pair.missed:.3g} less than one ({pair.only_second} of {len(pair.first)} images)"
     verdict = _spared(RULES["restarts"].judge(pair.missed), pair.only_second)
     cause = "" if verdict == "pass" else ": use more restarts, until more of them change nothing"
@@ -113,10 +113,12 @@ def unlimited(probes: Probes) -> Check:
 
 def saved(probes: Probes) -> Check:
     """Do the images still fool as a file holds them?"""
-    if why := _missing(probes, SAVED, PGD):
+    if why := _missing(probes, SAVED, SEVERAL_STEPS):
         return inapplicable("saved", why)
-    pair = Pair(_left(probes, SAVED), _left(probes, PGD))
-    found = f"Rounded to steps of {probes.quantum:.3g}, PGD's images leave {max(pair.excess, 0.0):.3g} more of the answers"
+    pair = Pair(_left(probes, SAVED), _left(probes, SEVERAL_STEPS))
+    found = (
+        f"Rounded to steps of {probes.quantum:.3g}, PGD's images leave {max(pair.excess, 0.0):.3g} more of the answers"
+    )
     verdict = _spared(RULES["saved"].judge(pair.excess), pair.only_second)
     cause = "" if verdict == "pass" else ": part of the effect is lost in a file; set threat.quantum"
     return judged("saved", pair.excess, f"{found}{cause}.", verdict)
@@ -132,8 +134,7 @@ def _missing(probes: Probes, *names: str) -> str | None:
     for name in names:
         if name not in probes.tried:
             return probes.missing.get(name, "it was not measured")
-    count = len(probes.images)
-    return None if count >= FEWEST else f"only {count} probed image{'s were' if count > 1 else ' was'} answered right"
+    return None if len(probes.images) >= FEWEST else too_few(len(probes.images))
 
 
 def _left(probes: Probes, name: str) -> NDArray[np.float64]:
@@ -142,5 +143,7 @@ def _left(probes: Probes, name: str) -> NDArray[np.float64]:
 
 def _rise(tried: Tried, before: list[float | None]) -> float:
     """Mean rise of the loss, over the images where both losses are finite."""
-    rises = [end - start for start, end in zip(before, tried.loss, strict=True) if start is not None and end is not None]
+    rises = [
+        end - start for start, end in zip(before, tried.loss, strict=True) if start is not None and end is not None
+    ]
     return float(np.mean(rises)) if rises else 0.0

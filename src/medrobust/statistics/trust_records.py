@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-import numpy as np
 import polars as pl
 
 from medrobust.evaluation.records import CLEAN, PartInfo
@@ -74,7 +73,7 @@ def budgets(found: list[Budget]) -> Check:
         if smaller.norm == larger.norm and first is not None and second is not None:
             pairs.append(Pair(first, second, f"eps {larger.eps:.4g} than at {smaller.eps:.4g}"))
     if not pairs:
-        return inapplicable("budgets", "the run has one budget" if found else "no image was answered right")
+        return inapplicable("budgets", "the run has one budget of this kind")
     worst = worst_pair(pairs)
     verdict = worst.tested(RULES["budgets"].passes)
     if verdict == "pass":
@@ -99,15 +98,17 @@ def transfer(found: list[Budget], part: PartInfo) -> Check:
     told = (
         "Nowhere do images made on another model leave less than those made on this one."
         if verdict == "pass"
-        else f"At {worst.where}, images made on another model leave {worst.excess:.3f} less: the gradients of this "
-        "one mislead."
+        else f"Images made on another model leave {worst.excess:.3f} less{worst.where} than those made on this one, "
+        "whose gradients mislead."
     )
     return judged("transfer", worst.excess, told, verdict)
 
 
 def single_against_several(found: list[Budget], part: PartInfo) -> Pair | None:
     """What several steps and one step leave; None where the run has not both."""
-    return _worst(found, lambda label: _is_iterative(label, part), lambda label: attack_name(label, part) in SINGLE_STEP)
+    return _worst(
+        found, lambda label: _is_iterative(label, part), lambda label: attack_name(label, part) in SINGLE_STEP
+    )
 
 
 def alone_against_gradients(found: list[Budget], part: PartInfo) -> Pair | None:
@@ -153,7 +154,7 @@ def _worst(found: list[Budget], first: Chosen, second: Chosen) -> Pair | None:
 def _pairs(found: list[Budget], first: Chosen, second: Chosen) -> list[Pair]:
     sides = [(budget, budget.least(first), budget.least(second)) for budget in found]
     return [
-        Pair(one, other, f"eps {budget.eps:.4g}")
+        Pair(one, other, f" at eps {budget.eps:.4g}")
         for budget, one, other in sides
-        if one is not None and other is not None and np.size(one)
+        if one is not None and other is not None
     ]

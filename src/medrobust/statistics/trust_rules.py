@@ -25,6 +25,7 @@ class Rule:
         fails: the number beyond which it fails; between the two it warns. None: it never fails.
         rising: whether larger numbers are better.
         besides: what else the verdict hangs on.
+        instead: the rule in words, where the verdict hangs on more than one number.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Rule:
     fails: float | None
     rising: bool = False
     besides: str = ""
+    instead: str = ""
 
     def judge(self, measured: float) -> Verdict:
         """The verdict on a number."""
@@ -46,6 +48,8 @@ class Rule:
     @property
     def threshold(self) -> str:
         """The rule in words: "at least 0.9; below 0.75 it fails"."""
+        if self.instead:
+            return self.instead
         least, beyond = ("at least", "below") if self.rising else ("at most", "above")
         fails = "" if self.fails is None else f"; {beyond} {self.fails:g} it fails"
         besides = f" ({self.besides})" if self.besides else ""
@@ -82,15 +86,15 @@ RULES = {
         "the main metric on clean images",
         0.0,
         0.0,
-        besides="distance from the 95 % interval to the figure that was stated",
+        instead="its 95 % interval holds the stated figure, or ends within 0.005 of it; else it fails",
     ),
     "constant": Rule(
         "The answer depends on the image",
         "accuracy less that of always answering the commonest class",
         0.0,
-        -1.0,
+        0.0,
         rising=True,
-        besides="one answer to every image fails, equal to the commonest class warns",
+        instead="above 0; at or below it warns, one answer to all images fails",
     ),
     "logits": Rule(
         "Outputs are logits, not probabilities",
@@ -113,9 +117,7 @@ RULES = {
         0.05,
         besides="another answer fails",
     ),
-    "gradients": Rule(
-        "Gradients are there", "share of gradients that are zero everywhere or not finite", 0.001, 0.1
-    ),
+    "gradients": Rule("Gradients are there", "share of gradients that are zero everywhere or not finite", 0.001, 0.1),
     "slopes": Rule(
         "The gradient is the slope of the loss",
         "share of images whose loss changes by half to twice of what the gradient tells",
@@ -123,7 +125,9 @@ RULES = {
         None,
         rising=True,
     ),
-    "steps": Rule("The loss rises with steps", "share of images whose loss is higher after PGD", 0.9, 0.75, rising=True),
+    "steps": Rule(
+        "The loss rises with steps", "share of images whose loss is higher after PGD", 0.9, 0.75, rising=True
+    ),
     "noise": Rule(
         "Random noise does far less than the gradient",
         "rise of the loss by noise of the same size, as a share of that by PGD",
