@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+import medrobust as mr
 from medrobust.transforms import JPEG
 
 GREY = 255
@@ -145,3 +148,50 @@ def untrained(network: nn.Module) -> nn.Module:
 
 def _without_gradient(x: Tensor, chosen: Tensor) -> Tensor:
     return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), x.detach() + 0 * x, x)
+
+
+USUAL = {"fgsm": mr.FGSM(), "pgd": mr.PGD()}
+
+
+def on_grid(images: Tensor) -> Tensor:
+    return (images * GREY).round() / GREY
+
+
+def on_few_levels(images: Tensor) -> Tensor:
+    return (images * COARSE).round() / COARSE
+
+
+def as_they_are(images: Tensor) -> Tensor:
+    return images
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A model, the checks that it must not pass, and what to run it with."""
+
+    model: Callable[[nn.Module], nn.Module]
+    verdicts: dict[str, str]
+    images: Callable[[Tensor], Tensor] = as_they_are
+    options: dict = field(default_factory=dict)
+
+
+NEAR = {"levels": (4, 7), "attacks": {"pgd": mr.PGD()}}
+ALONE = {"attacks": {"square": mr.Square(queries=9)}}
+STUCK = dict.fromkeys(("gradients", "steps", "noise", "answers alone"), "fail")
+BROKEN = {
+    "saturated logits": Broken(Saturated, STUCK),
+    "rounded input": Broken(RoundedInput, STUCK),
+    "a random layer": Broken(RandomLayer, {"repeated": "fail"}),
+    "JPEG without a gradient": Broken(CompressedInput, {"gradients": "fail"}, options=ALONE),
+    "a gradient straight through": Broken(StraightThrough, {"slopes": "warn"}),
+    "a softmax inside": Broken(InnerSoftmax, {"logits": "fail"}),
+    "BatchNorm in train mode": Broken(by_batch_statistics, {"company": "fail"}),
+    "shattered gradients": Broken(Shattered, {"iterative": "fail", "slopes": "warn"}),
+    "classes in another order": Broken(SwappedClasses, {"stated": "fail"}, options={"expect": 1.0}),
+    "weights not loaded": Broken(untrained, {"stated": "fail"}, options={"expect": 1.0}),
+    "one answer to all": Broken(OneAnswer, {"constant": "fail", "unlimited": "fail"}),
+    "a gradient at the data alone": Broken(OnlyAtTheData, {"iterative": "fail"}, on_grid),
+    "a gradient near the data alone": Broken(OnlyNearTheData, {"budgets": "fail"}, on_few_levels, NEAR),
+    "lucky starts": Broken(LuckyStarts, {"restarts": "fail"}),
+    "between grey levels": Broken(BetweenGreyLevels, {"saved": "fail"}, on_grid, {"levels": (2.4,)}),
+}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import broken_models as broken
 import pytest
 import torch
+from broken_models import BROKEN, USUAL, on_few_levels, on_grid
 from torch import Tensor, nn
 
 import medrobust as mr
@@ -16,8 +15,6 @@ from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
 from medrobust.statistics import Check
 from medrobust.statistics.trust_rules import RULES
-
-ATTACKS = {"fgsm": mr.FGSM(), "pgd": mr.PGD()}
 
 
 def dataset_of(images: Tensor, truth: Tensor) -> InMemoryDataset:
@@ -32,7 +29,7 @@ def checks_of(model: nn.Module, images: Tensor, truth: Tensor, levels=(2, 4, 8),
         run = mr.evaluate(
             mr.Victim(model, mr.Classification(5, ordinal=True)),
             dataset_of(images, truth),
-            attacks or ATTACKS,
+            attacks or USUAL,
             [mr.Threat(eps=level / 255) for level in levels],
             probes=16,
             gallery=0,
@@ -41,50 +38,6 @@ def checks_of(model: nn.Module, images: Tensor, truth: Tensor, levels=(2, 4, 8),
     ((_, checks),) = run.trust.items()
     assert [check.key for check in checks] == list(RULES)
     return {check.key: check for check in checks}
-
-
-def on_grid(images: Tensor) -> Tensor:
-    return (images * broken.GREY).round() / broken.GREY
-
-
-def on_few_levels(images: Tensor) -> Tensor:
-    return (images * broken.COARSE).round() / broken.COARSE
-
-
-def as_they_are(images: Tensor) -> Tensor:
-    return images
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A model, the checks that it must not pass, and what to run it with."""
-
-    model: Callable[[nn.Module], nn.Module]
-    verdicts: dict[str, str]
-    images: Callable[[Tensor], Tensor] = as_they_are
-    options: dict = field(default_factory=dict)
-
-
-NEAR = {"levels": (4, 7), "attacks": {"pgd": mr.PGD()}}
-ALONE = {"attacks": {"square": mr.Square(queries=9)}}
-STUCK = dict.fromkeys(("gradients", "steps", "noise", "answers alone"), "fail")
-BROKEN = {
-    "saturated logits": Broken(broken.Saturated, STUCK),
-    "rounded input": Broken(broken.RoundedInput, STUCK),
-    "a random layer": Broken(broken.RandomLayer, {"repeated": "fail"}),
-    "JPEG without a gradient": Broken(broken.CompressedInput, {"gradients": "fail"}, options=ALONE),
-    "a gradient straight through": Broken(broken.StraightThrough, {"slopes": "warn"}),
-    "a softmax inside": Broken(broken.InnerSoftmax, {"logits": "fail"}),
-    "BatchNorm in train mode": Broken(broken.by_batch_statistics, {"company": "fail"}),
-    "shattered gradients": Broken(broken.Shattered, {"iterative": "fail", "slopes": "warn"}),
-    "classes in another order": Broken(broken.SwappedClasses, {"stated": "fail"}, options={"expect": 1.0}),
-    "weights not loaded": Broken(broken.untrained, {"stated": "fail"}, options={"expect": 1.0}),
-    "one answer to all": Broken(broken.OneAnswer, {"constant": "fail", "unlimited": "fail"}),
-    "a gradient at the data alone": Broken(broken.OnlyAtTheData, {"iterative": "fail"}, on_grid),
-    "a gradient near the data alone": Broken(broken.OnlyNearTheData, {"budgets": "fail"}, on_few_levels, NEAR),
-    "lucky starts": Broken(broken.LuckyStarts, {"restarts": "fail"}),
-    "between grey levels": Broken(broken.BetweenGreyLevels, {"saved": "fail"}, on_grid, {"levels": (2.4,)}),
-}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -144,7 +97,7 @@ def test_a_model_with_no_gradient_refuses_gradient_attacks_as_before(trained):
 def test_a_defence_that_is_told_may_pass_its_gradient_through(trained):
     victim, images, truth = trained
     run = mr.evaluate(
-        mr.defended(victim, mr.BitDepth(5)), dataset_of(images, truth), ATTACKS, [mr.Threat(eps=8 / 255)], probes=16
+        mr.defended(victim, mr.BitDepth(5)), dataset_of(images, truth), USUAL, [mr.Threat(eps=8 / 255)], probes=16
     )
     (checks,) = run.trust.values()
     slopes = next(check for check in checks if check.key == "slopes")
@@ -157,7 +110,7 @@ def test_they_are_the_same_once_saved_and_written_as_json(trained, tmp_path):
     run = mr.evaluate(
         mr.Victim(broken.Saturated(victim.model), victim.task),
         dataset_of(images, truth),
-        ATTACKS,
+        USUAL,
         [mr.Threat(eps=4 / 255)],
         probes=8,
     )
