@@ -69,11 +69,11 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
     Raises:
         InputError: anything in the configuration cannot be used.
     """
+    if config.expect_accuracy is not None and config.data.path == EMBEDDED:  # before models are trained in vain
+        raise InputError("expect_accuracy is of one data set, and the embedded default has two: give one with --data")
     attacks = config.build_attacks()
     whole: Run | None = None
     parts = list(build_parts(config))
-    if config.expect_accuracy is not None and len(parts) > 1:
-        raise InputError(f"expect_accuracy is of one data set, the run has {len(parts)}: give one with --data")
     for part in parts:
         name = config.name
         if name is not None and len(parts) > 1:

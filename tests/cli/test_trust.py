@@ -77,4 +77,4 @@ def test_a_broken_model_is_told_and_strict_says_so_by_its_exit(medrobust, data):
 def test_one_stated_figure_is_of_one_data_set(medrobust):
     code, _, err = medrobust("evaluate", "--expect-accuracy", "0.9")
     assert code == 2
-    assert "expect_accuracy is of one data set, the run has 2" in err
+    assert "expect_accuracy is of one data set, and the embedded default has two" in err
