@@ -22,6 +22,7 @@ from medrobust.threat.drawing import drawn
 from medrobust.threat.quantisation import rounded_to_nearest
 from medrobust.victim import Victim, check_finite
 
+FLOATS = "the files hold floats: nothing is rounded when images are saved"
 STEPS = 10
 RESTARTED = 5
 UNLIMITED_STEPS = 30
@@ -92,7 +93,7 @@ class Setting:
         if quantum is not None:
             return quantum, rounded_to_nearest(batch.images, images, bounds, quantum, "clean")
         if self.info.unit not in USUAL_QUANTUM:
-            raise InputError("the files hold floats: nothing is rounded when images are saved")
+            raise InputError(FLOATS)
         quantum = USUAL_QUANTUM[self.info.unit]
         steps = ((images.double() - bounds[0]) / quantum).round()
         return quantum, (bounds[0] + steps * quantum).to(images).clamp(*bounds)

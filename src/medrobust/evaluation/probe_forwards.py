@@ -11,7 +11,7 @@ from medrobust.attacks.at_once import AtOnce
 from medrobust.errors import InputError
 from medrobust.evaluation.attacking import model_errors_told, on_images
 from medrobust.evaluation.batches import Batch
-from medrobust.evaluation.probes import Outputs
+from medrobust.evaluation.probes import NO_PATH, Outputs
 from medrobust.tasks import Task, halves
 from medrobust.threat import TINY, Space
 from medrobust.victim import Victim
@@ -83,7 +83,7 @@ class Slopes:
             leaf = variables.detach().clone().requires_grad_()
             total = self.loss(leaf).sum()
             if not total.requires_grad:
-                raise InputError("the model's outputs do not depend on its input by a differentiable path")
+                raise InputError(f"the model's outputs {NO_PATH}")
             (found,) = torch.autograd.grad(total, leaf, allow_unused=True)
         return torch.zeros_like(leaf) if found is None else found
 

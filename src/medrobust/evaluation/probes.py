@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 SEVERAL_STEPS, SINGLE_STEP, RESTARTS = "pgd", "single step", "restarts"
 FORWARDS, GRADIENTS = "forwards", "gradients"
+NO_PATH = "do not depend on its input by a differentiable path"
 NOISE, UNLIMITED, ANSWERS_ALONE, SAVED = "noise", "unlimited", "answers alone", "saved"
 
 

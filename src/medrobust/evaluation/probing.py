@@ -20,13 +20,14 @@ from medrobust.data.subset import Subset
 from medrobust.errors import InputError
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.measure import Campaign
-from medrobust.evaluation.probe_attacks import Setting, answers_alone, by_gradient, unlimited
+from medrobust.evaluation.probe_attacks import FLOATS, Setting, answers_alone, by_gradient, unlimited
 from medrobust.evaluation.probe_choice import Rows, choose
 from medrobust.evaluation.probe_forwards import Slopes, apart, changed, in_company, largest_entries, output_range
 from medrobust.evaluation.probes import (
     ANSWERS_ALONE,
     FORWARDS,
     GRADIENTS,
+    NO_PATH,
     NOISE,
     SAVED,
     SEVERAL_STEPS,
@@ -39,6 +40,13 @@ from medrobust.tasks import Detection
 from medrobust.threat import Threat, sample_generators
 from medrobust.victim import Victim
 
+_REASONS = {
+    NO_PATH: f"the model's outputs {NO_PATH}",
+    FLOATS: FLOATS,
+    "NaN or infinite outputs": "the model gives NaN or infinite outputs there",
+    "out of memory": "memory ran out",
+}
+OTHER_REASON = "the model or the attack fails there"
 UNTOUCHED = "no image was answered right: there is nothing to attack"
 NOISE_DRAWS = 3
 BLIND = "a black box gives no gradients"
@@ -186,8 +194,13 @@ class _Probing:
         try:
             return work()
         except InputError as error:
-            self._miss(str(error), name)
+            self._miss(_reason(str(error)), name)
             return None
+
+
+def _reason(text: str) -> str:
+    """Why a probe failed, in words of ours: an error may name an image, and an image a patient."""
+    return next((told for sign, told in _REASONS.items() if sign in text), OTHER_REASON)
 
 
 def _finite(values: Tensor) -> list[float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medrobust.evaluation.probes import FORWARDS, GRADIENTS, Probes
+from medrobust.evaluation.probes import FORWARDS, GRADIENTS, NO_PATH, Probes
 from medrobust.statistics.trust_rules import RULES, Check, inapplicable, judged
 
 FEWEST_SLOPES = 4  # from which on a share of them tells anything
@@ -18,13 +18,10 @@ def logits(probes: Probes, detector: bool, probabilities: bool) -> Check:
         return inapplicable("logits", probes.missing.get(FORWARDS, "nothing was asked"))
     found = probes.outputs
     away = max(-found.least, found.most - 1, found.off_one or 0.0)
-    check = judged("logits", away, f"The outputs range from {found.least:.3g} to {found.most:.3g}, as logits do.")
-    if check.verdict == "pass":
-        return check
-    told = "and add up to 1: a softmax" if found.off_one is not None else "of a yes or no: a sigmoid"
-    return judged(
-        "logits", away, f"All outputs are in [0, 1] {told} inside the model weakens every gradient; leave it out."
-    )
+    told = f"The outputs range from {found.least:.3g} to {found.most:.3g}"
+    if found.off_one is not None:
+        told += f", and their sum over the classes is up to {found.off_one:.3g} away from 1"
+    return judged("logits", away, told, "a softmax or sigmoid inside the model weakens every gradient; leave it out")
 
 
 def repeated(probes: Probes) -> Check:
@@ -55,19 +52,16 @@ def _stable(key: str, probes: Probes, shares: list[float], told: str, cause: str
     share = max(shares)
     verdict = RULES[key].judge(share)
     beyond = any(moved and one > RULES[key].passes for moved, one in zip(probes.changed, shares, strict=True))
-    found = told.format(share=share)
-    if verdict == "pass":
-        return judged(key, share, f"{found}.", verdict)
-    return judged(key, share, f"{found}: {cause}.", "fail" if beyond else verdict)
+    return judged(key, share, told.format(share=share), cause, "fail" if beyond else verdict)
 
 
 def gradients(probes: Probes | None, stuck: int, steps: int) -> Check:
     """How many gradients are zero or not finite, at the probed images and in the steps of the run's attacks?"""
     if probes is not None and GRADIENTS in probes.missing:
         why = probes.missing[GRADIENTS]
-        if "differentiable path" in why:
-            told = "No gradient reaches the image: a step inside the model is not differentiable, and hides its slopes."
-            return judged("gradients", 1.0, told, "fail")
+        if NO_PATH in why:
+            hidden = "a step inside the model is not differentiable, and hides its slopes"
+            return judged("gradients", 1.0, "No gradient reaches the image", hidden)
         if not steps:
             return inapplicable("gradients", why)
     found = [] if probes is None else probes.gradients
@@ -82,8 +76,7 @@ def gradients(probes: Probes | None, stuck: int, steps: int) -> Check:
     if steps:
         places.append(f"{stuck:,} of {steps:,} steps")
     told = f"The gradient was zero or not finite at {' and in '.join(places)}"
-    cause = "" if RULES["gradients"].judge(share) == "pass" else ": attacks walk at random there"
-    return judged("gradients", share, f"{told}{cause}.")
+    return judged("gradients", share, told, "attacks walk at random there")
 
 
 def slopes(probes: Probes, defended: bool) -> Check:
@@ -96,8 +89,5 @@ def slopes(probes: Probes, defended: bool) -> Check:
         return inapplicable("slopes", probes.missing.get(GRADIENTS, why))
     kept = sum(0.5 <= slope <= 2 for slope in known)
     told = f"A small step along the gradient changes the loss as it tells at {kept} of {len(known)} images"
-    check = judged("slopes", kept / len(known), f"{told}.")
-    if check.verdict == "pass":
-        return check
     cause = "the gradient is not the model's own slope (straight through a step, shattered, or random)"
-    return judged("slopes", kept / len(known), f"{told}: {cause}.")
+    return judged("slopes", kept / len(known), told, cause)

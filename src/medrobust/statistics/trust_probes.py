@@ -17,7 +17,7 @@ from medrobust.evaluation.probes import (
     Tried,
 )
 from medrobust.statistics.trust_pairs import FEWEST, Pair, too_few
-from medrobust.statistics.trust_rules import RULES, Check, Verdict, inapplicable, judged
+from medrobust.statistics.trust_rules import RULES, Check, inapplicable, judged
 
 FEW_VARIABLES = 100  # fewer than these numbers, and random ones are often nearly the worst
 
@@ -29,10 +29,7 @@ def steps(probes: Probes) -> Check:
     ends = [(image[0], image[-1]) for image in probes.loss_by_step]
     risen = sum(start is not None and (end is None or end > start) for start, end in ends)
     told = f"In {len(probes.loss_by_step[0]) - 1} steps of PGD the loss rises at {risen} of {len(ends)} images"
-    check = judged("steps", risen / len(ends), f"{told}.")
-    if check.verdict == "pass":
-        return check
-    return judged("steps", risen / len(ends), f"{told}: its steps do not lead uphill.")
+    return judged("steps", risen / len(ends), told, "its steps do not lead uphill")
 
 
 def noise(probes: Probes) -> Check:
@@ -46,11 +43,8 @@ def noise(probes: Probes) -> Check:
     by_noise, by_pgd = (_rise(probes.tried[name], clean) for name in (NOISE, SEVERAL_STEPS))
     told = f"Noise of the same size raises the loss by {by_noise:.3g}, PGD by {by_pgd:.3g}"
     if by_pgd <= 0:
-        return judged("noise", np.inf, f"{told}: PGD does nothing.", "fail")
-    check = judged("noise", max(by_noise, 0.0) / by_pgd, f"{told}.")
-    if check.verdict == "pass":
-        return check
-    return judged("noise", by_noise / by_pgd, f"{told}: the gradient is hardly better than chance.")
+        return judged("noise", np.inf, told, "PGD does nothing", "fail")
+    return judged("noise", max(by_noise, 0.0) / by_pgd, told, "the gradient is hardly better than chance")
 
 
 def iterative(probes: Probes | None, ran: Pair | None) -> Check:
@@ -63,10 +57,9 @@ def iterative(probes: Probes | None, ran: Pair | None) -> Check:
             return inapplicable("iterative", why)
         pair = Pair(_left(probes, SEVERAL_STEPS), _left(probes, SINGLE_STEP))
     verdict = pair.tested(RULES["iterative"].passes)
-    if verdict == "pass":
-        return judged("iterative", pair.excess, "Nowhere does one step leave less than several.", verdict)
-    found = f"One step leaves less of {pair.only_second} images, several of {pair.only_first}, of {len(pair.first)}"
-    return judged("iterative", pair.excess, f"{found}{pair.where}: the loss misleads beyond the first step.", verdict)
+    counts = f"of {pair.only_second} images, several of {pair.only_first}, of {len(pair.first)}{pair.where}"
+    found = "Nowhere does one step leave less than several" if verdict == "pass" else f"One step leaves less {counts}"
+    return judged("iterative", pair.excess, found, "the loss misleads beyond the first step", verdict)
 
 
 def answers_alone(probes: Probes | None, ran: Pair | None, ensembles: tuple[float, int, int]) -> Check:
@@ -83,9 +76,7 @@ def answers_alone(probes: Probes | None, ran: Pair | None, ensembles: tuple[floa
     if pair is not None and ensembles[0] > share:
         share, count, of = ensembles
     found = f"Without gradients {count} of {of} images lose more than by all that follow them"
-    verdict = _spared(RULES["answers alone"].judge(share), count)
-    cause = "" if verdict == "pass" else ": the gradients hide a weakness, and the true figure is lower"
-    return judged("answers alone", share, f"{found}{cause}.", verdict)
+    return _spared("answers alone", share, count, found, "the gradients hide a weakness, and the true figure is lower")
 
 
 def restarts(probes: Probes) -> Check:
@@ -94,9 +85,7 @@ def restarts(probes: Probes) -> Check:
         return inapplicable("restarts", why)
     pair = Pair(_left(probes, SEVERAL_STEPS), _left(probes, RESTARTS))
     found = f"Five starts of PGD leave {pair.missed:.3g} less than one ({pair.only_second} of {len(pair.first)} images)"
-    verdict = _spared(RULES["restarts"].judge(pair.missed), pair.only_second)
-    cause = "" if verdict == "pass" else ": use more restarts, until more of them change nothing"
-    return judged("restarts", pair.missed, f"{found}{cause}.", verdict)
+    return _spared("restarts", pair.missed, pair.only_second, found, "use more, until more of them change nothing")
 
 
 def unlimited(probes: Probes) -> Check:
@@ -106,9 +95,7 @@ def unlimited(probes: Probes) -> Check:
     fooled = probes.tried[UNLIMITED].fooled
     share, stand = sum(fooled) / len(fooled), len(fooled) - sum(fooled)
     told = f"Where an image may change into any other, {sum(fooled)} of {len(fooled)} are fooled"
-    verdict = _spared(RULES["unlimited"].judge(share), stand)
-    cause = "" if verdict == "pass" else ": the attack cannot find what must be there"
-    return judged("unlimited", share, f"{told}{cause}.", verdict)
+    return _spared("unlimited", share, stand, told, "the attack cannot find what must be there")
 
 
 def saved(probes: Probes) -> Check:
@@ -119,14 +106,14 @@ def saved(probes: Probes) -> Check:
     found = (
         f"Rounded to steps of {probes.quantum:.3g}, PGD's images leave {max(pair.excess, 0.0):.3g} more of the answers"
     )
-    verdict = _spared(RULES["saved"].judge(pair.excess), pair.only_second)
-    cause = "" if verdict == "pass" else ": part of the effect is lost in a file; set threat.quantum"
-    return judged("saved", pair.excess, f"{found}{cause}.", verdict)
+    lost = "part of the effect is lost in a file; set threat.quantum"
+    return _spared("saved", pair.excess, pair.only_second, found, lost)
 
 
-def _spared(verdict: Verdict, images: int) -> Verdict:
-    """One image may be luck: it does not fail a check."""
-    return "warn" if verdict == "fail" and images <= 1 else verdict
+def _spared(key: str, measured: float, images: int, found: str, otherwise: str) -> Check:
+    """The check of that name, which a single image does not fail: it may be luck."""
+    verdict = RULES[key].judge(measured)
+    return judged(key, measured, found, otherwise, "warn" if verdict == "fail" and images <= 1 else verdict)
 
 
 def _missing(probes: Probes, *names: str) -> str | None:

@@ -41,10 +41,9 @@ def stated(summary: pl.DataFrame, name: str, part: PartInfo) -> Check:
     away = max(ends[0] - part.expected, part.expected - ends[1], 0.0)
     interval = "" if low is None else f" [{low:.2f}, {high:.2f}]"
     found = f"On clean images the {metric} is {value:.3f}{interval}, {part.expected:g} was stated"
-    if away <= ROUNDED:
-        return judged("stated", value, f"{found}.", "pass")
     cause = "other weights, another order of the classes, another mean and std, or other data"
-    return judged("stated", value, f"{found}: it is not the model that was meant ({cause}).", "fail")
+    verdict: Verdict = "pass" if away <= ROUNDED else "fail"
+    return judged("stated", value, found, f"it is not the model that was meant ({cause})", verdict)
 
 
 def constant(records: pl.DataFrame, part: PartInfo) -> Check:
@@ -58,11 +57,12 @@ def constant(records: pl.DataFrame, part: PartInfo) -> Check:
     commonest = truth.most_common(1)[0][1] / len(images)
     right = float(image_values(images, part, "before").mean())
     told = f"{right:.0%} of the clean images are answered right; always the commonest class would be in {commonest:.0%}"
-    if len(answers) == 1:
-        return judged("constant", right - commonest, f"Every clean image gets the same answer; {told}.", "fail")
     few = len(images) < ENOUGH
     verdict: Verdict = "pass" if right > commonest or (few and right == commonest) else "warn"
-    return judged("constant", right - commonest, f"{told}.", verdict)
+    if len(answers) == 1:
+        verdict = "fail"
+    only = "every one gets the same answer, which no attack can change for the worse"
+    return judged("constant", right - commonest, told, only if verdict == "fail" else "that says little", verdict)
 
 
 def budgets(found: list[Budget]) -> Check:
@@ -76,10 +76,9 @@ def budgets(found: list[Budget]) -> Check:
         return inapplicable("budgets", "the run has one budget of this kind")
     worst = worst_pair(pairs)
     verdict = worst.tested(RULES["budgets"].passes)
-    if verdict == "pass":
-        return judged("budgets", worst.excess, "Nowhere is more left at a larger budget.", verdict)
-    told = f"At {worst.where}, {worst.excess:.3f} more is left: the attacks fail to use what they are allowed."
-    return judged("budgets", worst.excess, told, verdict)
+    more = f"At {worst.where}, {worst.excess:.3f} more is left"
+    told = "Nowhere is more left at a larger budget" if verdict == "pass" else more
+    return judged("budgets", worst.excess, told, "the attacks fail to use what they are allowed", verdict)
 
 
 def transfer(found: list[Budget], part: PartInfo) -> Check:
@@ -95,13 +94,9 @@ def transfer(found: list[Budget], part: PartInfo) -> Check:
         return inapplicable("transfer", "no attack went along the model's own gradients")
     worst = worst_pair(pairs)
     verdict = worst.tested(RULES["transfer"].passes)
-    told = (
-        "Nowhere do images made on another model leave less than those made on this one."
-        if verdict == "pass"
-        else f"Images made on another model leave {worst.excess:.3f} less{worst.where} than those made on this one, "
-        "whose gradients mislead."
-    )
-    return judged("transfer", worst.excess, told, verdict)
+    less = f"Images made on another model leave {worst.excess:.3f} less than those made on this one{worst.where}"
+    told = "Nowhere do images made on another model leave less" if verdict == "pass" else less
+    return judged("transfer", worst.excess, told, "the gradients of this one mislead", verdict)
 
 
 def single_against_several(found: list[Budget], part: PartInfo) -> Pair | None:

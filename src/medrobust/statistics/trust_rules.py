@@ -187,11 +187,21 @@ RULES = {
 }
 
 
-def judged(key: str, measured: float, sentence: str, verdict: Verdict | None = None) -> Check:
-    """The check of that name; its verdict by its rule, unless more than the number was looked at."""
+def judged(key: str, measured: float, found: str, otherwise: str, verdict: Verdict | None = None) -> Check:
+    """The check of that name.
+
+    Args:
+        key: among `RULES`.
+        measured: its number.
+        found: what was found, a sentence without its full stop.
+        otherwise: how the sentence goes on where the check does not pass: what that means.
+        verdict: by the rule when not given, for a check that looks at more than the number.
+    """
     rule = RULES[key]
+    verdict = verdict or rule.judge(measured)
     number = measured if math.isfinite(measured) else None
-    return Check(key, rule.title, verdict or rule.judge(measured), number, rule.threshold, sentence)
+    sentence = f"{found}." if verdict == "pass" else f"{found}: {otherwise}."
+    return Check(key, rule.title, verdict, number, rule.threshold, sentence)
 
 
 def inapplicable(key: str, why: str) -> Check:
