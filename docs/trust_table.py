@@ -7,7 +7,6 @@ The broken classifiers are wrapped around the embedded classifier of brain slice
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -66,7 +65,6 @@ def _line(name: str, case: Broken) -> str:
         verdict: ", ".join(f"`{check.key}`" for check in checks if check.verdict == verdict)
         for verdict in ("fail", "warn")
     }
-    print(name, clean, worst, found)
     return f"| {name} | {clean:.2f} | {worst:.2f} at {levels[-1]:g}/255 | {found['fail']} | {found['warn']} |"
 
 
@@ -74,8 +72,9 @@ def page(**tables: str) -> str:
     """The page with its tables exchanged for these."""
     text = PAGE.read_text(encoding="utf-8")
     for name, table in tables.items():
-        begin, end = f"<!-- {name}: python docs/trust_table.py -->\n", f"\n<!-- end of {name} -->"
-        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + table + end, text, flags=re.S)  # noqa: B023
+        begin, end = f"<!-- {name}: python docs/trust_table.py -->\n", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
     return text
 
 

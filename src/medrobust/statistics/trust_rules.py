@@ -78,7 +78,7 @@ class Check:
 
 
 _OR_ONE = "a single image may differ by luck, and only warns"
-_TESTED = "it fails only where a sign test tells it from chance, p < 0.05"
+_TESTED = "at most 0.01; above, it fails where a sign test tells it from chance (p < 0.05), else it warns"
 
 RULES = {
     "stated": Rule(
@@ -139,7 +139,7 @@ RULES = {
         "what a single step leaves less than several, mean over the images answered right",
         0.01,
         0.01,
-        besides=_TESTED,
+        instead=_TESTED,
     ),
     "answers alone": Rule(
         "An attack without gradients finds nothing more",
@@ -165,17 +165,17 @@ RULES = {
     ),
     "budgets": Rule(
         "A larger budget does no less",
-        "what is left more at a budget than at the next smaller one, mean over the images answered right, at most",
+        "what is left more at a budget than at the next smaller one, mean over the images answered right",
         0.01,
         0.01,
-        besides=_TESTED,
+        instead=_TESTED,
     ),
     "transfer": Rule(
         "Attacks on the model do no less than those made on another",
         "what images made on another model leave less, mean over the images answered right",
         0.01,
         0.01,
-        besides=_TESTED,
+        instead=_TESTED,
     ),
     "saved": Rule(
         "Saved to a file, the images still fool",
