@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from broken_models import BROKEN
 from safetensors.torch import save_file
 
 import medrobust as mr
 from medrobust.evaluation import SCHEMA
+from medrobust.statistics.trust_rules import RULES
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,6 +100,7 @@ def test_every_column_is_described(column):
         "docs/speed.md",
         "docs/report.md",
         "docs/subgroups.md",
+        "docs/trust.md",
     ],
 )
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
@@ -130,3 +133,19 @@ def test_the_example_of_a_trajectory(capsys):
     last = [float(value) for value in out.splitlines()[-1].split()]
     assert last[3] == 0  # the distance to the final spot
     assert last[2] > 0
+
+
+def test_the_page_on_trust_has_every_check_as_it_is():
+    text = (ROOT / "docs/trust.md").read_text()
+    for key, rule in RULES.items():
+        assert f"| `{key}` | {rule.title} | {rule.measure} | {rule.threshold} |" in text
+        assert f"\n**{key}.** " in text
+
+
+def test_the_page_on_trust_has_every_broken_classifier():
+    text = (ROOT / "docs/trust.md").read_text()
+    lines = dict(re.findall(r"^\| ([^|`]+) \| [\d.]+ \| [\d.]+ at [\d.]+/255 (\|.*)$", text, re.M))
+    assert list(lines) == ["as it is", *BROKEN]
+    assert lines["as it is"].strip("| ") == ""
+    for name, case in BROKEN.items():
+        assert all(f"`{key}`" in lines[name] for key in case.verdicts), name

@@ -46,6 +46,8 @@ from medrobust.console import console as _console
 from medrobust.console import say as _say
 from medrobust.errors import InputError, MedrobustError, MedrobustWarning
 
+UNTRUSTED = 4  # the exit code of --strict
+
 app = typer.Typer(
     help="Adversarial robustness of medical-image models: attack, measure, look.",
     no_args_is_help=True,
@@ -102,6 +104,13 @@ def evaluate(
         bool,
         typer.Option("--survive", help="Measure the attacked images also after rounding, JPEG, smoothing, resampling."),
     ] = False,
+    trust: Annotated[
+        int | None, typer.Option(help="Images probed to tell whether the figures can be trusted; 0 is none.")
+    ] = None,
+    expect_accuracy: Annotated[
+        float | None, typer.Option(help="What accuracy (exact match, Dice, mAP) on clean images should come to.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when a check of trust fails.")] = False,
     name: Name = None,
 ) -> None:
     """Attack a model on labelled images and measure what is left: the main job.
@@ -123,6 +132,8 @@ def evaluate(
     done.save(folder)
     _console().print(done.table())
     _say(f"report: {folder / 'report.html'}")
+    if strict and any(check.verdict == "fail" for checks in done.trust.values() for check in checks):
+        raise typer.Exit(UNTRUSTED)
 
 
 @app.command()

@@ -65,6 +65,8 @@ FIELDS = {
     "device": "device",
     "skip_bad": "skip_bad",
     "survive": "survive",
+    "trust": "trust",
+    "expect_accuracy": "expect_accuracy",
     "name": "name",
 }
 

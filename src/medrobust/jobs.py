@@ -70,6 +70,8 @@ def run_config(config: RunConfig, *, progress: bool = False, listen: Listen | No
     Raises:
         InputError: anything in the configuration cannot be used.
     """
+    if config.expect_accuracy is not None and config.data.path == EMBEDDED:  # before models are trained in vain
+        raise InputError("expect_accuracy is of one data set, and the embedded default has two: give one with --data")
     attacks = config.build_attacks()
     whole: Run | None = None
     parts = list(build_parts(config))
@@ -93,6 +95,8 @@ def run_config(config: RunConfig, *, progress: bool = False, listen: Listen | No
             listen=listen,
             afterchecks=SURVIVAL if config.survive else (),
             surrogates=part.surrogates,
+            probes=config.trust,
+            expect=config.expect_accuracy,
         )
         whole = run if whole is None else whole.joined(run)
     assert whole is not None

@@ -13,11 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import polars as pl
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from medrobust._version import __version__
 from medrobust.attacks import PGD, SMIA, Attack
 from medrobust.attacks.transfer import with_surrogates
+from medrobust.checks import at_least
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation import (
@@ -30,20 +31,32 @@ from medrobust.evaluation import (
     RunInfo,
     StoredRun,
     aftercheck_part,
+    afterchecks_of,
     measure,
     read_run,
     save_run,
 )
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
+from medrobust.evaluation.probing import probe
+from medrobust.evaluation.storage import write_whole
 from medrobust.models import weights_fingerprint
 from medrobust.progress import Listen, progress_bar
-from medrobust.report import more_of, terminal_table, write_report
-from medrobust.statistics import calibration, confusion, harm, sample_size, subgroups, summarise
+from medrobust.report import more_of, terminal_table, trust_json, trust_summary, write_report
+from medrobust.statistics import (
+    Check,
+    calibration,
+    confusion,
+    harm,
+    sample_size,
+    subgroups,
+    summarise,
+    trust_checks,
+)
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
-REPORT = "report.html"
+REPORT, TRUST = "report.html", "trust.json"
 
 
 class Table:
@@ -106,10 +119,21 @@ class Run:
         """How many images an interval of ± 2 points needs, as `medrobust.statistics.sample_size` tells it."""
         return sample_size(self.records, self.info)
 
+    @cached_property
+    def trust(self) -> dict[str, list[Check]]:
+        """Can the figures be trusted? For each part (afterchecks are none) its checks, see `docs/trust.md`."""
+        known = self.info.parts
+        after = {check for name in known for check in afterchecks_of(name, known)}
+        return {
+            name: trust_checks(self.records, self.summary, name, part)
+            for name, part in known.items()
+            if name not in after
+        }
+
     def table(self) -> Table:
-        """The summary as a person reads it."""
+        """The summary as a person reads it, and what the checks of trust say."""
         more = more_of(self.subgroups, self.harm, self.sample_size, self.info)
-        return Table(terminal_table(self.summary, self.info, more))
+        return Table(Group(terminal_table(self.summary, self.info, more), trust_summary(self.trust)))
 
     def report(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002
         """Write the report: as HTML, or as the suffix (.md, .tex, .json, .csv) or `format` says ("model-card", too).
@@ -120,13 +144,18 @@ class Run:
         write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary, format=format)
 
     def save(self, folder: str | Path) -> None:
-        """Write records, info, gallery and report to a new folder, whole or not at all.
+        """Write records, info, gallery, report and `trust.json` to a new folder, whole or not at all.
 
         Raises:
             InputError: the folder is not empty, or cannot be written.
         """
         stored = StoredRun(self.records, self.info, self.gallery)
-        save_run(stored, Path(folder), write_more=lambda unfinished: self.report(unfinished / REPORT))
+
+        def write_more(unfinished: Path) -> None:
+            self.report(unfinished / REPORT)
+            write_whole(unfinished / TRUST, trust_json(self.trust).encode())
+
+        save_run(stored, Path(folder), write_more)
 
     def joined(self, other: Run) -> Run:
         """This run with the parts of another of the same seed; their time is added up.
@@ -173,6 +202,8 @@ def evaluate(
     listen: Listen | None = None,
     afterchecks: Sequence[Aftercheck] = (),
     surrogates: Mapping[str, Victim] | None = None,
+    probes: int = 0,
+    expect: float | None = None,
 ) -> Run:
     """Attack every image of a data set by every attack at every budget, and measure what is left.
 
@@ -194,6 +225,8 @@ def evaluate(
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
         surrogates: name → another model; every attack is also made on each of them and shown to the victim, "pgd via
             <name>". A victim without gradients is then attacked by those and by the attacks that need none.
+        probes: how many images are probed afterwards for `Run.trust`: can the figures be trusted? 16 tell enough.
+        expect: what the main metric on clean images is known to be; `Run.trust` says whether it is.
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
@@ -206,13 +239,18 @@ def evaluate(
     if surrogates:
         attacks = with_surrogates(attacks, surrogates, victim)
     campaign = Campaign(attacks, threats, seed, batch_size, gallery, skip_bad, afterchecks)
+    at_least("probes", probes, 0)
     warn_of_budgets(threats, victim.bounds)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     with progress_bar(part, len(dataset) * campaign.cells, progress, listen) as advance:
         measured = measure(victim, dataset, campaign, part, advance, advance.stage)
+        advance.stage(f"probing {part}")
+        of_part = [row for row in measured.rows if row["part"] == part]
+        probed = probe(victim, dataset, campaign, of_part, probes) if probes else None
     described = _describe(victim, dataset, campaign, measured, part, model_name)
     checked = {aftercheck_part(part, check): _describe_check(described, check) for check in afterchecks}
+    described = replace(described, probes=probed, expected=expect)
     info = RunInfo(
         parts={part: described, **checked},
         seed=seed,

@@ -95,7 +95,7 @@ class Square(SearchAttack):
             done += [(rows[places], candidate) for places, candidate in run.left]
             rows = rows[run.places]
             best[rows] = torch.where(per_image(run.value > value[rows], run.best), run.best, best[rows])
-            value[rows] = torch.maximum(run.value, value[rows])
+            value[rows] = torch.maximum(run.value.to(value), value[rows])
         if len(rows):
             done.append((rows, case.rows(rows).judge(best[rows])))
         return Found(joined([candidate for _, candidate in done], [places for places, _ in done]), effort)

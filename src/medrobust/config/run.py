@@ -35,6 +35,8 @@ class RunConfig(Section):
     gallery: int = Field(default=6, ge=0)
     skip_bad: bool = False
     survive: bool = False
+    trust: int = Field(default=16, ge=0)
+    expect_accuracy: float | None = None
     out: Path | None = None
 
     @field_validator("data", mode="before")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medrobust.data import DatasetInfo
 from medrobust.data.dataset import TaskName
+from medrobust.evaluation.probes import Probes
 
 SCHEMA_VERSION = 4
 
@@ -116,6 +117,8 @@ class PartInfo:
             subtracted, nothing divided by), "channels_last", "compile", "autocast" and "task_options" (of detection:
             "score", the least that a detection must score to count, "iou", from which on it matches, and "success_f1",
             the least F1 of an image that counts as right); "defence", the transforms before the model, if any.
+        probes: what a few images tell of whether the attacks can be trusted; None when none were probed.
+        expected: what the user states the main metric on clean images to be; None when nothing was stated.
     """
 
     dataset: DatasetInfo
@@ -131,6 +134,8 @@ class PartInfo:
     success_dice: float | None = None
     skipped: list[Skipped] = field(default_factory=list)
     victim: dict[str, object] = field(default_factory=dict)
+    probes: Probes | None = None
+    expected: float | None = None
 
 
 @dataclass(frozen=True)

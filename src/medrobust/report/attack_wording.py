@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.numbers import counted, listed, plain
-
-WITHOUT_GRADIENTS = ("square", "nes", "spsa", "hopskipjump", "boundary", "simba", "zoo")
-
-
-def attack_name(label: str, part: PartInfo) -> str:
-    """The catalogue name of the attack behind a label, in lower case."""
-    return str(part.attacks.get(label, {}).get("attack", label)).lower()
-
-
-def is_transfer(label: str, part: PartInfo) -> bool:
-    """Whether the attack was made on another model."""
-    return "surrogate" in part.attacks.get(label, {})
+from medrobust.statistics.attack_kinds import WITHOUT_GRADIENTS, attack_name, is_transfer
 
 
 def knows_answers_alone(part: PartInfo) -> bool:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
-from medrobust.report import attack_wording, verdicts, wording
+from medrobust.report import verdicts, wording
 from medrobust.report.areas import areas_of, strongest_of
 from medrobust.report.budgets import budget_text
 from medrobust.report.calibration import Calibration, calibration_of
@@ -30,6 +30,7 @@ from medrobust.report.sample_size import size_sentences
 from medrobust.report.showing import Showing, showing_for
 from medrobust.report.subgroups import GroupTable, group_tables
 from medrobust.report.table import Cell, Line, PartTable, part_table
+from medrobust.report.trust import TrustSection, trust_section
 from medrobust.statistics import (
     TASK_TRAITS,
     WORST_CASE,
@@ -40,7 +41,9 @@ from medrobust.statistics import (
     reliability,
     sample_size,
     subgroups,
+    trust_checks,
 )
+from medrobust.statistics.attack_kinds import attack_name
 from medrobust.statistics.conditions import images_of
 from medrobust.statistics.masks import size_cuts
 
@@ -104,6 +107,7 @@ class Section:
     harm: HarmTable | None = None
     calibration: Calibration | None = None
     size: Sequence[str] = ()
+    trust: TrustSection | None = None
 
 
 def sections_of(
@@ -155,6 +159,7 @@ def _section(
         held(of_part, part, table.confidence),
         areas_of(table, part),
         strongest_of(table, part),
+        trust=trust_section(trust_checks(records, summary, name, part)),
         **_of_patients(name, of_part, info),
     )
 
@@ -189,9 +194,7 @@ def _smia_against_pgd(records: pl.DataFrame, info: RunInfo, name: str, table: Pa
     """Every SMIA of a part against every PGD of it, paired."""
     part = info.parts[name]
     ran = dict.fromkeys(line.attack for line in table.lines if line.attack != WORST_CASE)
-    kinds = {
-        kind: [label for label in ran if attack_wording.attack_name(label, part) == kind] for kind in ("smia", "pgd")
-    }
+    kinds = {kind: [label for label in ran if attack_name(label, part) == kind] for kind in ("smia", "pgd")}
     return [
         compare_attacks(records, info, name, smia, pgd, confidence=table.confidence)
         for smia in kinds["smia"]

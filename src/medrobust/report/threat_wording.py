@@ -5,7 +5,6 @@ from __future__ import annotations
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.attack_wording import (
     ensemble_sentence,
-    is_transfer,
     knows_answers_alone,
     options_text,
     without_gradients,
@@ -15,6 +14,7 @@ from medrobust.report.numbers import as_float, counted, format_norm, listed, pla
 from medrobust.report.table import PartTable
 from medrobust.report.wording import FEW_CLUSTERS, success_definition
 from medrobust.statistics import TASK_TRAITS, class_name, main_metric
+from medrobust.statistics.attack_kinds import is_transfer
 
 
 def threat_model(table: PartTable, part: PartInfo) -> list[str]:

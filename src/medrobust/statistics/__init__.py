@@ -12,6 +12,8 @@ from medrobust.statistics.sample_size import SAMPLE_SIZE_SCHEMA, sample_size
 from medrobust.statistics.subgroups import SUBGROUP_SCHEMA, subgroups
 from medrobust.statistics.summary import SUMMARY_SCHEMA, summarise
 from medrobust.statistics.task_traits import TASK_TRAITS, TaskTraits, answer_metrics, main_metric
+from medrobust.statistics.trust import trust_checks, trust_line
+from medrobust.statistics.trust_rules import Check
 
 __all__ = [
     "CALIBRATION_SCHEMA",
@@ -26,6 +28,7 @@ __all__ = [
     "SUMMARY_SCHEMA",
     "TASK_TRAITS",
     "WORST_CASE",
+    "Check",
     "Judgement",
     "TaskTraits",
     "answer_metrics",
@@ -41,4 +44,6 @@ __all__ = [
     "sample_size",
     "subgroups",
     "summarise",
+    "trust_checks",
+    "trust_line",
 ]
