@@ -97,6 +97,7 @@ def test_every_column_is_described(column):
         "docs/attacks.md",
         "docs/speed.md",
         "docs/subgroups.md",
+        "docs/report.md",
     ],
 )
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):

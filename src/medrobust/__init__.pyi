@@ -82,6 +82,7 @@ from medrobust.attacks import (
     make_attack as make_attack,
 )
 from medrobust.black_box import BlackBox as BlackBox
+from medrobust.comparing import RunComparison as RunComparison, compare as compare
 from medrobust.data import (
     DataOptions as DataOptions,
     Dataset as Dataset,

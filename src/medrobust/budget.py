@@ -58,6 +58,12 @@ class Budget:
         return f"{100 * self.eps:g}%" if self.unit == "%" else f"{self.eps:g}{self.unit or ''}"
 
 
+def grey_levels(eps: float) -> str | None:
+    """A radius that is a whole number of grey levels (to 1e-9) as people write it, "4/255"; None for any other."""
+    levels = round(eps * 255)
+    return f"{levels}/255" if 0 < levels < 255 and abs(eps - levels / 255) <= 1e-9 else None
+
+
 def _unit(written: str | None) -> str | None:
     if written is None or written == "%":
         return written

@@ -1,16 +1,9 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy import stats
 
 from medrobust.statistics import resampling
-from medrobust.statistics.resampling import (
-    bootstrap,
-    clusters_of,
-    multiplicities,
-    percentile_interval,
-    unanimous_interval,
-)
+from medrobust.statistics.resampling import bootstrap, clusters_of, combined, multiplicities
 from medrobust.statistics.sums import mean
 
 
@@ -48,68 +41,36 @@ def test_chunks_keep_the_memory_small(monkeypatch):
     assert [len(chunk) for chunk in chunks] == [10, 10, 5]
 
 
-def test_agrees_with_scipy_on_a_plain_mean():
-    values = np.random.default_rng(3).gamma(2.0, size=80)
-    drawn = bootstrap([mean(values, np.arange(80), 80)], 80, 20_000, seed=0)[:, 0]
-    ours = percentile_interval(drawn, 0.95)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    # the Monte-Carlo error of a 2.5 % quantile of 20 000 draws is about 0.02 standard errors
-    tolerance = 0.1 * values.std() / np.sqrt(80)
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=tolerance)
+def resampled_mean(values, codes=None, resamples=50):
+    codes = np.arange(len(values)) if codes is None else codes
+    count = int(codes.max()) + 1
+    [found] = bootstrap([mean(np.asarray(values, float), codes, count)], count, resamples, seed=0)
+    return found
 
 
-RESAMPLES = 1000  # the default of `summarise`; 300 would cost the coverage almost a point
+def test_value_and_jackknife_by_hand():
+    found = resampled_mean([1, 2, 6])
+    assert found.value == 3
+    assert found.left_out == pytest.approx([4, 3.5, 1.5])
 
 
-def coverage(patients: int, repeats: int, by_patient: bool) -> tuple[float, float]:
-    """Share of 95 % intervals that hold the true mean: ours, and the normal one with the same standard error.
-
-    Five alike images a patient. The normal interval (no correction for few patients) is what a percentile
-    interval tends to, so what both miss is the method's and what ours misses besides would be a fault.
-    """
-    rng = np.random.default_rng(0)
-    patient = np.repeat(np.arange(patients), 5)
-    codes = patient if by_patient else np.arange(len(patient))
-    ours = normal = 0
-    for repeat in range(repeats):
-        values = rng.normal(0, 1, patients)[patient] + rng.normal(0, 0.5, len(patient))
-        drawn = bootstrap([mean(values, codes, codes[-1] + 1)], codes[-1] + 1, RESAMPLES, seed=repeat)[:, 0]
-        low, high = percentile_interval(drawn, 0.95)
-        ours += low <= 0 <= high
-        means = values.reshape(patients, 5).mean(1)
-        normal += abs(means.mean()) <= 1.96 * means.std() / np.sqrt(patients)
-    return ours / repeats, normal / repeats
+def test_a_patient_is_left_out_with_all_images():
+    found = resampled_mean([1, 2, 6, 7], np.array([0, 1, 0, 2]))
+    assert found.left_out == pytest.approx([4.5, 14 / 3, 3])
 
 
-def test_coverage_of_intervals_by_patient():
-    ours, _ = coverage(100, 2000, by_patient=True)  # its standard error is half a point
-    assert 0.93 <= ours <= 0.97
+def test_many_clusters_are_left_out_in_groups():
+    values = np.random.default_rng(0).exponential(size=1700)
+    found = resampled_mean(values)
+    assert found.left_out.shape == (500,)
+    # the mean over groups is the mean, and they differ as the sums of three or four images do
+    assert found.left_out.mean() == pytest.approx(values.mean(), abs=1e-4)
+    assert found.left_out.std() * 1700 == pytest.approx(np.sqrt(3.4) * values.std(), rel=0.15)
 
 
-def test_with_few_patients_coverage_is_the_methods():
-    ours, normal = coverage(30, 2000, by_patient=True)
-    assert ours == pytest.approx(normal, abs=0.015)
-    assert 0.90 <= ours <= 0.95  # short of 0.95: the report warns
-
-
-def test_intervals_by_image_would_be_false():
-    ours, _ = coverage(40, 300, by_patient=False)
-    assert ours < 0.75
-
-
-def test_undefined_resamples_are_left_out():
-    drawn = np.array([np.nan, 0.0, 1.0, 2.0])
-    assert percentile_interval(drawn, 0.5) == (0.5, 1.5)
-
-
-def test_no_interval_when_most_resamples_are_undefined():
-    assert percentile_interval(np.array([np.nan, np.nan, 1.0]), 0.95) is None
-
-
-def test_a_unanimous_share_has_the_rule_of_three():
-    low, high = unanimous_interval(0.0, 20, 0.95)
-    assert low == 0
-    assert high == pytest.approx(1 - 0.025 ** (1 / 20))
-    assert unanimous_interval(1.0, 20, 0.95) == pytest.approx((1 - high, 1))
+def test_a_figure_of_figures_is_on_the_same_resamples():
+    first, second = (resampled_mean(values) for values in ([1, 2, 6], [2, 2, 2]))
+    least = combined(lambda values: values.min(0), [first, second])
+    assert least.value == 2
+    assert least.draws == pytest.approx(np.minimum(first.draws, 2))
+    assert least.left_out == pytest.approx([2, 2, 1.5])

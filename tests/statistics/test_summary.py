@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.integrate import trapezoid
 from synthetic_run import (
     SyntheticRun,
     answer_row,
@@ -86,6 +87,69 @@ def test_by_hand(by_hand, attack, metric, value, n):
     assert found["low"] < found["high"]
     assert found["low"] <= value + 1e-6
     assert value - 1e-6 <= found["high"]
+
+
+@pytest.mark.parametrize(
+    ("attack", "metric", "value"),
+    [
+        ("a", "area under accuracy", (3 / 4 + 2 / 4) / 2),  # one budget: a straight line from clean
+        ("worst case", "area under accuracy", (3 / 4 + 1 / 4) / 2),
+        ("worst case", "accuracy of the strongest attack", 2 / 4),
+    ],
+)
+def test_figures_over_conditions_by_hand(by_hand, attack, metric, value):
+    assert figure(by_hand, attack, metric)["value"] == pytest.approx(value)
+
+
+def test_the_area_is_scipys_trapezoid_over_the_range():
+    """Budgets that are not evenly spaced."""
+    records, info = classifier_records("p"), run_info({"p": part_info("ordinal", "abcde")})
+    summary = summarise(records, info, resamples=200)
+    for metric in ("accuracy", "AUROC", "quadratic-weighted kappa"):
+        heights = [figure(summary, "clean", metric)["value"]]
+        heights += [figure(summary, "pgd", metric, eps / 255)["value"] for eps in (1, 2, 4)]
+        found = figure(summary, "pgd", f"area under {metric}")
+        assert found["eps"] == 4 / 255
+        assert found["value"] == pytest.approx(trapezoid(heights, [0, 1, 2, 4]) / 4)
+        assert found["low"] < found["value"] < found["high"]
+
+
+def test_an_attack_that_lacks_a_budget_has_no_area():
+    records = classifier_records("p").filter((pl.col("attack") != "fgsm") | (pl.col("eps") < 3 / 255))
+    summary = summarise(records, run_info({"p": part_info("ordinal", "abcde")}), resamples=50)
+    having = summary.filter(metric="area under accuracy")["attack"].to_list()
+    assert having == ["pgd", "smia", "worst case"]
+
+
+def test_which_attack_is_the_strongest_may_change_with_the_resample():
+    """Two attacks that each break half of the images: either looks the stronger in a resample, which costs width."""
+    rows = [
+        answer_row(0, 0, int(i % 2 == side), index=i, attack=attack)
+        for side, attack in enumerate("ab")
+        for i in range(60)
+    ]
+    summary = summarise(frame(rows), BINARY)
+    alone, chosen = figure(summary, "a", "accuracy"), figure(summary, "worst case", "accuracy of the strongest attack")
+    assert chosen["value"] == alone["value"] == 0.5
+    assert chosen["high"] <= alone["high"]
+    assert figure(summary, "worst case", "accuracy")["value"] == 0
+
+
+def test_one_attack_alone_is_not_called_the_strongest():
+    summary = summarise(classifier_records("p", attacks=("pgd",)), run_info({"p": part_info("ordinal", "abcde")}))
+    assert summary.filter(pl.col("metric").str.contains("strongest")).is_empty()
+
+
+def test_what_kind_each_interval_is():
+    info = run_info({"p": part_info("ordinal", "abcde")})
+    summary = summarise(classifier_records("p", patients=None), info, resamples=100)
+    assert figure(summary, "pgd", "accuracy", 1 / 255)["interval"] == "Wilson"
+    assert figure(summary, "pgd", "AUROC", 1 / 255)["interval"] == "BCa bootstrap"
+    by_patient = summarise(classifier_records("p"), info, resamples=100)
+    assert figure(by_patient, "pgd", "accuracy", 1 / 255)["interval"] == "BCa bootstrap"
+    for table in (summary, by_patient):
+        assert (table["interval"].is_null() == table["low"].is_null()).all()
+        assert (table.filter(interval="exact")["value"].is_in([0.0, 1.0])).all()
 
 
 def test_columns_are_as_documented(by_hand):

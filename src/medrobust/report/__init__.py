@@ -1,8 +1,8 @@
 """What a run looks like: a table for the terminal and one self-contained HTML page."""
 
-from medrobust.report.html import write_report
+from medrobust.report.formats import FORMATS, format_of, write_report
 from medrobust.report.numbers import format_eps
 from medrobust.report.terminal import terminal_table
 from medrobust.report.terminal_more import more_of
 
-__all__ = ["format_eps", "more_of", "terminal_table", "write_report"]
+__all__ = ["FORMATS", "format_eps", "format_of", "more_of", "terminal_table", "write_report"]

@@ -56,12 +56,7 @@ def style(name: str) -> Iterator[None]:
 
 def page_svg(figure: Figure) -> str:
     """The bare `<svg>` element, coloured by the page."""
-    return for_page(file_svg(figure))
-
-
-def for_page(file: bytes) -> str:
-    """An SVG file as an element that takes its colours from the page."""
-    svg = file.decode()
+    svg = file_svg(figure).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and nothing refers to them

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from medrobust.budget import grey_levels
+
 # Marks that turn the direction of the text after them: in a label they could make a report read otherwise.
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NONE = "–"
@@ -27,10 +29,7 @@ def format_eps(eps: float, unit: str) -> str:
         return f"{100 * eps:.4g} %"
     if unit == "pixels":
         return "1 pixel" if eps == 1 else f"{eps:.4g} pixels"
-    levels = round(eps * 255)
-    if 0 < levels < 255 and abs(eps - levels / 255) <= 1e-9:
-        return f"{levels}/255"
-    return f"{eps:.4g}"
+    return grey_levels(eps) or f"{eps:.4g}"
 
 
 def format_change(size: float | None, unit: str) -> str:

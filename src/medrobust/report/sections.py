@@ -16,15 +16,18 @@ from markupsafe import Markup
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.report import attack_wording, verdicts, wording
+from medrobust.report.areas import areas_of, strongest_of
 from medrobust.report.budgets import budget_text
 from medrobust.report.calibration import Calibration, calibration_of
 from medrobust.report.confusion import LabelFlow, Turned, label_flows, turned
 from medrobust.report.effort import Members, Spent, members, spent
 from medrobust.report.figures import curve_description, curve_svg
-from medrobust.report.gallery import Entry, gallery_entries, shown_as
+from medrobust.report.gallery import Entry, entry_size, gallery_entries, shown_as
 from medrobust.report.harm import HarmTable, harm_table
+from medrobust.report.holding import Held, held
 from medrobust.report.numbers import format_norm, metric_heading, plain
 from medrobust.report.sample_size import size_sentences
+from medrobust.report.showing import Showing, showing_for
 from medrobust.report.subgroups import GroupTable, group_tables
 from medrobust.report.table import Cell, Line, PartTable, part_table
 from medrobust.statistics import (
@@ -49,6 +52,8 @@ class Figure:
     svg: Markup
     description: str
     caption: str
+    metric: str
+    norm: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,9 @@ class Section:
     survival: Sequence[Survival] = ()
     spent: Sequence[Spent] = ()
     members: Sequence[Members] = ()
+    held: Sequence[Held] = ()
+    areas: Sequence[tuple[str, list[Line]]] = ()
+    strongest: Sequence[Line] = ()
     groups: Sequence[GroupTable] = ()
     turned: Sequence[Turned] = ()
     label_flows: Sequence[LabelFlow] = ()
@@ -104,7 +112,15 @@ def sections_of(
     """A section for each part, in the order of the run; afterchecks are told within the part that they check."""
     checks = {check for name in info.parts for check in afterchecks_of(name, info.parts)}
     names = [name for name in info.parts if name not in checks]
-    return [_section(f"part-{place}", name, records, info, gallery, summary) for place, name in enumerate(names, 1)]
+    shown = [image for image in gallery if image.part in names]
+
+    def size(image: GalleryImage, showing: Showing) -> int:
+        return entry_size(image, records, info.parts[image.part], showing)
+
+    showing = showing_for(shown, size)
+    return [
+        _section(f"part-{place}", name, records, info, shown, showing, summary) for place, name in enumerate(names, 1)
+    ]
 
 
 def _section(
@@ -113,6 +129,7 @@ def _section(
     records: pl.DataFrame,
     info: RunInfo,
     gallery: list[GalleryImage],
+    showing: Showing,
     summary: pl.DataFrame,
 ) -> Section:
     part, table = info.parts[name], part_table(summary, name)
@@ -129,12 +146,15 @@ def _section(
         wording.answer(table, part, compared),
         _figures(table, part),
         [_comparison(row, part) for frame in compared for row in frame.iter_rows(named=True)],
-        gallery_entries(images, records, name, part),
-        shown_as(images[0], part.dataset) if images else [],
+        gallery_entries(images, records, name, part, showing),
+        shown_as(images[0], part.dataset, showing) if images else [],
         size_cuts(images_of(of_part)),
         _survival(name, info, summary),
         spent(of_part, part),
         members(of_part, part),
+        held(of_part, part, table.confidence),
+        areas_of(table, part),
+        strongest_of(table, part),
         **_of_patients(name, of_part, info),
     )
 
@@ -199,5 +219,5 @@ def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
                 continue
             caption = f"{metric_heading(metric)} against eps ({format_norm(norm)})"
             svg = Markup(curve_svg(table, part, metric, norm))  # noqa: S704 – matplotlib escapes its text
-            found.append(Figure(svg, curve_description(table, part, metric, norm), caption))
+            found.append(Figure(svg, curve_description(table, part, metric, norm), caption, metric, norm))
     return found

@@ -2,19 +2,76 @@
 
 AUROC = P(score of a positive > score of a negative) + ½·P(equal) (Hanley and McNeil, Radiology 143, 1982).
 The images are ranked once; a resample only changes how much each counts.
+
+Of many images it is resampled to first order: each positive's share of negatives that it beats, and each negative's of
+positives that it is beaten by, are those of the whole sample (the placements of DeLong, DeLong and Clarke-Pearson,
+Biometrics 44, 1988; Obuchowski, Biometrics 53, 1997, by cluster), so that a resample is two means and thousands of them
+one matrix product. What is left out is smaller than the standard error by a factor of √n: at 1,000 images the ends of
+an interval move by less than a twentieth of its width (tested), and below that number all is computed anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
-from medrobust.statistics.sums import cumulated
+from medrobust.statistics.sums import SumStatistic, cumulated, sums_by_cluster
 
+MOST_EXACT = 1000  # images; with more, resamples are to first order
 _BLOCK = 128  # resamples at a time: the cumulated weights of 10 000 images then stay in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One yes/no question put to images: their `scores` (n,), whether each is a `positive`, and their cluster `codes`.
+
+    There must be a positive and a negative.
+    """
+
+    scores: NDArray[np.float64]
+    positive: NDArray[np.bool_]
+    codes: NDArray[np.int64]
+
+    @cached_property
+    def placements(self) -> NDArray[np.float64]:
+        """`(n,)`: of a positive the share of negatives below it, of a negative that of positives above; ties half."""
+        among_all, found = rankdata(self.scores), np.empty(len(self.scores))
+        for which, others_below in ((self.positive, True), (~self.positive, False)):
+            below = among_all[which] - rankdata(self.scores[which])
+            share = below / np.count_nonzero(~which)
+            found[which] = share if others_below else 1 - share
+        return found
+
+    @property
+    def value(self) -> float:
+        """The AUROC of the images as they are."""
+        return float(self.placements[self.positive].mean())
+
+
+def first_order(questions: Sequence[Question], count: int) -> SumStatistic:
+    """The mean AUROC of questions over `count` clusters, resampled to first order."""
+    columns: list[NDArray[np.float64]] = []
+    for question in questions:
+        placements = question.placements
+        for which in (question.positive, ~question.positive):
+            columns += [
+                sums_by_cluster(np.where(which, placements, 0.0), question.codes, count),
+                sums_by_cluster(which.astype(np.float64), question.codes, count),
+            ]
+    middle = float(np.mean([question.value for question in questions]))
+
+    def of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = sums[:, ::2] / np.where(sums[:, 1::2] > 0, sums[:, 1::2], np.nan)
+        # two means a question, each as large as the AUROC itself
+        return np.asarray(2 * means.mean(1) - middle)
+
+    return SumStatistic(np.stack(columns, 1), of)
 
 
 @dataclass(frozen=True)
@@ -33,10 +90,10 @@ class Auroc:
     upto: NDArray[np.int64]
 
     @classmethod
-    def ranked(cls, scores: NDArray[np.float64], positive: NDArray[np.bool_], codes: NDArray[np.int64]) -> Auroc:
-        """From `scores`, `positive` and the cluster `codes` of the images, each `(n,)`."""
-        order = np.argsort(scores, kind="stable")
-        scores, positive, codes = scores[order], positive[order], codes[order]
+    def ranked(cls, question: Question) -> Auroc:
+        """The images by rising score."""
+        order = np.argsort(question.scores, kind="stable")
+        scores, positive, codes = question.scores[order], question.positive[order], question.codes[order]
         low, high = scores[~positive], scores[positive]
         return cls(
             codes[~positive],

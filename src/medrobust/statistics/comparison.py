@@ -16,8 +16,9 @@ from scipy import stats
 from medrobust.errors import InputError, unknown
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.conditions import images_of
+from medrobust.statistics.intervals import bca_interval
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of, percentile_interval
+from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of
 from medrobust.statistics.summary import check_resampling
 from medrobust.statistics.sums import mean
 from medrobust.statistics.task_traits import TASK_TRAITS
@@ -61,7 +62,7 @@ def compare_attacks(
 
     That is the main metric, but for detection the F1 of the image: mAP is of all images together.
 
-    Negative: the first attack is the stronger one. The interval is the percentile interval of the cluster
+    Negative: the first attack is the stronger one. The interval is the BCa interval of the cluster
     bootstrap of the paired differences; there is none where they do not vary. The p-value is that of the sign-flip
     test over clusters. Neither is corrected for the number of budgets. Call an attack stronger when there are at
     least `LEAST_CLUSTERS`, the p-value is below `SIGNIFICANCE` and no interval includes 0.
@@ -93,8 +94,8 @@ def compare_attacks(
         statistic = mean(difference, clusters.codes, clusters.count)
         interval = None
         if clusters.count > 1:
-            drawn = bootstrap([statistic], clusters.count, resamples, seed)[:, 0]
-            interval = percentile_interval(drawn, confidence)
+            [drawn] = bootstrap([statistic], clusters.count, resamples, seed)
+            interval = bca_interval(drawn, clusters.count, confidence)
         low, high = interval or (None, None)
         value = statistic.value if len(difference) else None
         figures = (TASK_TRAITS[whole.task].image_metric, value, low, high, sign_flip_test(difference, clusters, seed))

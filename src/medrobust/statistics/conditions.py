@@ -56,10 +56,9 @@ def worst_rows(records: pl.DataFrame, task: str) -> pl.DataFrame:
     That is the one answered wrong, or of the lowest Dice or F1; among equals the one of the highest loss.
     """
     judged = pl.col(f"{TASK_TRAITS[task].image_value}_after").cast(pl.Float64).fill_nan(None)
-    worst_first = (judged, -pl.col("loss_after").fill_nan(None))
-    return records.sort("index", *worst_first, nulls_last=True, maintain_order=True).unique(
-        "index", keep="first", maintain_order=True
-    )
+    keys = records.select("index", judged, -pl.col("loss_after").fill_nan(None), row=pl.int_range(pl.len()))
+    worst_first = keys.sort(keys.columns[:-1], nulls_last=True, maintain_order=True)
+    return records[worst_first.unique("index", keep="first", maintain_order=True)["row"]]
 
 
 def in_order(labels: Sequence[str], part: PartInfo) -> list[str]:

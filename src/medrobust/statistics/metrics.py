@@ -1,7 +1,8 @@
 """Which metrics a task has, each as a point estimate with the statistic that is resampled for its interval.
 
-Accuracy, AUROC and kappa are torchmetrics' on the records; the statistics give the same numbers on the images
-as they are (tested), so that estimate and interval speak of the same thing.
+Accuracy and kappa are torchmetrics' on the records, AUROC comes from scipy's ranks; the statistics give the same
+numbers on the images as they are (tested, and AUROC against torchmetrics), so that estimate and interval speak of the
+same thing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import (
-    binary_auroc,
     multiclass_accuracy,
     multiclass_cohen_kappa,
     multilabel_accuracy,
@@ -22,7 +22,7 @@ from torchmetrics.functional.classification import (
 
 from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import WORST_CASE, PartInfo
-from medrobust.statistics.auroc import Auroc, MacroAuroc
+from medrobust.statistics.auroc import MOST_EXACT, Auroc, MacroAuroc, Question, first_order
 from medrobust.statistics.conditions import Condition
 from medrobust.statistics.detection_metrics import detection_metrics, drop_of_precision
 from medrobust.statistics.masks import HD95, SURFACE_DICE, mask_figures
@@ -109,7 +109,8 @@ def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     yield Metric("accuracy", accuracy, everyone, right, is_share=True)
     # two classes ask one question; with more, each asks "this one or another?"
     asked = [1] if classes == 2 else range(classes)
-    yield _auroc([(scores[:, k], truth == k, everyone) for k in asked] if scores is not None else [], codes)
+    questions = [(scores[:, k], truth == k, everyone) for k in asked] if scores is not None else []
+    yield _auroc(questions, codes, count)
     if _KAPPA in answer_metrics(part.task):
         kappa = number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
         yield Metric(_KAPPA, kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
@@ -140,7 +141,7 @@ def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     yield Metric("label accuracy", accuracy, judged, each)
     scores = _matrix(rows, f"scores_{when}")
     questions = [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
-    yield _auroc(questions, codes)
+    yield _auroc(questions, codes, count)
     yield from _recalls((truth == 1) & known, prediction == 1, part, codes, count)
 
 
@@ -156,24 +157,24 @@ def _recalls(
 def _auroc(
     questions: list[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]],
     codes: NDArray[np.int64],
+    count: int,
 ) -> Metric:
     """AUROC of one question, or the mean over those that have a positive and a negative (undefined if none).
 
     Averaged here: torchmetrics' macro average counts a class that is missing from the truth as 0.
     """
-    values, statistics, used = [], [], np.zeros(len(codes), bool)
+    asked, used = [], np.zeros(len(codes), bool)
     for scores, positive, known in questions:
         known = known & np.isfinite(scores)
-        scores, positive = scores[known], positive[known]
-        if positive.all() or not positive.any():
-            continue
-        target = torch.from_numpy(positive.astype(np.int64))
-        values.append(float(binary_auroc(torch.from_numpy(scores).clamp(0, 1), target)))
-        statistics.append(Auroc.ranked(scores, positive, codes[known]))
-        used |= known
-    if not values:
+        if not positive[known].all() and positive[known].any():
+            asked.append(Question(scores[known], positive[known], codes[known]))
+            used |= known
+    if not asked:
         return Metric("AUROC", None, used, None)
-    return Metric("AUROC", float(np.mean(values)), used, MacroAuroc(statistics))
+    value = float(np.mean([question.value for question in asked]))
+    if len(codes) > MOST_EXACT:
+        return Metric("AUROC", value, used, first_order(asked, count))
+    return Metric("AUROC", value, used, MacroAuroc([Auroc.ranked(question) for question in asked]))
 
 
 def _by_class(

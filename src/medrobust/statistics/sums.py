@@ -71,8 +71,13 @@ def cumulated(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return padded[: n + 1]
 
 
+def sums_by_cluster(values: Columns, codes: NDArray[np.int64], count: int) -> Columns:
+    """The sum of `values` (n,) over the images of each cluster, `(count,)`."""
+    return np.asarray(np.bincount(codes, weights=values, minlength=count), np.float64)
+
+
 def _by_cluster(columns: list[Columns], codes: NDArray[np.int64], count: int) -> Columns:
-    return np.stack([np.bincount(codes, weights=column, minlength=count) for column in columns], 1)
+    return np.stack([sums_by_cluster(column, codes, count) for column in columns], 1)
 
 
 def _ratio(sums: Columns) -> Columns:
