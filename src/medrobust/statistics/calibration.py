@@ -169,7 +169,7 @@ def _if_calibrated(given: Values, rng: np.random.Generator) -> float:
 def _with_basic_intervals(figures: list[Figure], part: PartRecords) -> Iterator[Row]:
     statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
     how = part.resampling
-    draws = bootstrap(statistics, part.clusters.count, how.resamples, how.seed).T
+    draws = [one.draws for one in bootstrap(statistics, part.clusters.count, how.resamples, how.seed)]
     tail = (1 - how.confidence) / 2
     for (fields, metric, clusters), drawn in zip(figures, draws, strict=True):
         low, high = None, None

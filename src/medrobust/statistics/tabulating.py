@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.statistics.conditions import Condition, conditions_of, images_of
+from medrobust.statistics.figure import Figure as OneFigure
 from medrobust.statistics.metric import Metric
-from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of, percentile_interval, unanimous_interval
+from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of
 from medrobust.statistics.summary import check_resampling
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
@@ -85,21 +86,16 @@ class PartRecords:
         """The rows of figures, all on the same resamples."""
         listed, how = list(figures), self.resampling
         statistics = [metric.statistic for _, metric, _ in listed if metric.statistic is not None]
-        draws = iter(bootstrap(statistics, self.clusters.count, how.resamples, how.seed).T)
+        resampled = iter(bootstrap(statistics, self.clusters.count, how.resamples, how.seed))
         rows = []
         for fields, metric, clusters in listed:
-            drawn = None if metric.statistic is None else next(draws)
-            low, high = self._interval(metric, drawn, clusters) or (None, None)
-            basis = {"n": int(metric.used.sum()), "clusters": clusters, "resampled": self.clusters.kind}
+            drawn = None if metric.statistic is None else next(resampled)
+            n, shares = int(metric.used.sum()), (metric.is_share, metric.is_share)
+            figure = OneFigure(metric.name, ("", "", 0.0), metric.value, n, clusters, drawn, *shares)
+            (low, high), _ = figure.interval(how.confidence) or ((None, None), None)
+            basis = {"n": n, "clusters": clusters, "resampled": self.clusters.kind}
             rows.append({**fields, "metric": metric.name, "value": metric.value, "low": low, "high": high, **basis})
         return rows
-
-    def _interval(self, metric: Metric, drawn: NDArray[np.float64] | None, clusters: int) -> tuple[float, float] | None:
-        if metric.value is None or drawn is None or clusters < 2:
-            return None
-        if metric.is_share and metric.value in (0.0, 1.0):
-            return unanimous_interval(metric.value, clusters, self.resampling.confidence)
-        return percentile_interval(drawn, self.resampling.confidence)
 
 
 def key_of(condition: Condition) -> Row:
