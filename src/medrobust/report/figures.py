@@ -1,6 +1,8 @@
-"""Curves of a metric against eps as SVG that goes into the page and takes its colours from it."""
+"""Curves of a metric against eps: as SVG that goes into the page and takes its colours from it, and as files."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
-from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, page_svg, style
+from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, file_png, file_svg, on_white, page_svg, style
 from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
 from medrobust.statistics import CLEAN, WORST_CASE
@@ -17,23 +19,38 @@ _BANDS = 4  # with more lines their bands only hide each other: the worst case k
 
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
-    """The metric against eps for every attack and the worst case, with bands of their intervals, as SVG."""
+    """The metric against eps for every attack and the worst case, bands of their intervals, as SVG for the page."""
+    with style(_name(part, metric, norm)):
+        return page_svg(_curve(table, part, metric, norm))
+
+
+def curve_file(table: PartTable, part: PartInfo, metric: str, norm: str, kind: Literal["svg", "png"]) -> bytes:
+    """The same figure as a file of its own, on white."""
+    with style(_name(part, metric, norm)):
+        figure = _curve(table, part, metric, norm)
+        return file_png(figure) if kind == "png" else on_white(file_svg(figure))
+
+
+def _name(part: PartInfo, metric: str, norm: str) -> str:
+    return f"{part.dataset.name} {part.model} {metric} {norm}"
+
+
+def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
     series = _series(table, norm)
-    with style(f"{part.dataset.name} {part.model} {metric} {norm}"):
-        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
-        axes = figure.add_subplot()
-        bands = len(series) - 1 <= _BANDS
-        for place, lines in enumerate(series):
-            _draw(axes, lines, table.clean, metric, place, bands)
-        _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
-        drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
-        lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
-        axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
-        _label_ends(axes, series, metric)
-        axes.set_ylabel(metric_name(metric))
-        axes.set_xlabel(f"eps ({format_norm(norm)})")
-        axes.grid(axis="y")
-        return page_svg(figure)
+    figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    bands = len(series) - 1 <= _BANDS
+    for place, lines in enumerate(series):
+        _draw(axes, lines, table.clean, metric, place, bands)
+    _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
+    drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
+    lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
+    axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
+    _label_ends(axes, series, metric)
+    axes.set_ylabel(metric_name(metric))
+    axes.set_xlabel(f"eps ({format_norm(norm)})")
+    axes.grid(axis="y")
+    return figure
 
 
 def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
