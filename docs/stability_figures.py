@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import medrobust as mr
-from medrobust.report.drawing import file_png, file_svg, style
+from medrobust.report.drawing import file_png, file_svg, on_white, style
 from medrobust.report.stability_figures import DIVERGENCES, maps_figure, steps_figure, surfaces_figure
 
 DOCS = Path(__file__).parent
@@ -24,7 +24,7 @@ def draw(folder: Path) -> None:
     maps = [one for one in found.maps if (one.part, one.index) == (part, found.maps[0].index)]
     surfaces = [one for one in found.surfaces if one.part == part]
     with style("docs"):
-        (DOCS / "stability.svg").write_bytes(file_svg(steps_figure(found.trajectories, part, DIVERGENCES)))
+        (DOCS / "stability.svg").write_bytes(on_white(file_svg(steps_figure(found.trajectories, part, DIVERGENCES))))
         (DOCS / "stability_maps.png").write_bytes(file_png(maps_figure(maps), 90))
         (DOCS / "stability_surface.png").write_bytes(file_png(surfaces_figure(surfaces), 90))
 

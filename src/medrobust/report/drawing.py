@@ -72,20 +72,26 @@ def for_page(file: bytes) -> str:
     return svg
 
 
+def on_white(file: bytes) -> bytes:
+    """An SVG file that brings its paper."""
+    return file.replace(b"<svg ", b'<svg style="background: white" ', 1)
+
+
 def file_svg(figure: Figure) -> bytes:
-    """An SVG file in colours of its own, for white paper."""
+    """An SVG file in colours of its own, without a background."""
     text = io.StringIO()
     with _any_script():
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     return text.getvalue().encode()
 
 
-def file_png(figure: Figure, dpi: int = 160) -> bytes:
+def file_png(figure: Figure, dpi: int = 200) -> bytes:
     """A PNG file on white."""
     content = io.BytesIO()
     figure.set_dpi(dpi)
+    figure.set_facecolor("white")
     with _any_script():
-        FigureCanvasAgg(figure).print_png(content, pil_kwargs={"optimize": True})
+        FigureCanvasAgg(figure).print_png(content, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return content.getvalue()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
-from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, file_png, file_svg, page_svg, style
+from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, file_png, file_svg, on_white, page_svg, style
 from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
 from medrobust.report.units import range_name, share_of_range
@@ -29,9 +28,9 @@ def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
 
 def curve_file(table: PartTable, part: PartInfo, metric: str, norm: str, kind: Literal["svg", "png"]) -> bytes:
     """The same figure as a file of its own, on white."""
-    with style(_name(part, metric, norm)), mpl.rc_context({"figure.facecolor": "white"}):
+    with style(_name(part, metric, norm)):
         figure = _curve(table, part, metric, norm)
-        return file_svg(figure) if kind == "svg" else file_png(figure)
+        return file_png(figure) if kind == "png" else on_white(file_svg(figure))
 
 
 def _name(part: PartInfo, metric: str, norm: str) -> str:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-
-import yaml
 
 _LEFT_OUT = "…/"
 # fields that hold a path, absolute or not
@@ -43,14 +39,3 @@ def without_folders(value: object, name: str = "") -> object:
     if isinstance(value, str):
         return without_folder(value) if name in _PATHS else without_absolute(value)
     return value
-
-
-def plain_settings(config: Mapping[str, object] | None) -> object:
-    """A configuration as plain values, whatever it held, without folders; None when there is none."""
-    return None if config is None else without_folders(json.loads(json.dumps(config, default=str)))
-
-
-def config_text(config: Mapping[str, object] | None) -> str | None:
-    """The same as YAML."""
-    settings = plain_settings(config)
-    return None if settings is None else yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()

@@ -16,6 +16,7 @@ from medrobust.report.document import document_text
 from medrobust.report.html import page
 from medrobust.report.latex import latex_tables
 from medrobust.report.markdown import markdown_files, model_card
+from medrobust.report.stability import stability_section
 from medrobust.report.told import Told
 from medrobust.statistics import summarise
 
@@ -64,8 +65,8 @@ def write_report(
         records: rows as `medrobust.evaluation.records.SCHEMA`.
         info: the run.
         gallery: images to show; may be empty.
-        path: the (main) file; it appears whole or not at all, and replaces an older one. Of a stability analysis in a
-            folder `stability` beside it the page tells.
+        path: the (main) file; it appears whole or not at all, and replaces an older one. The HTML page shows a
+            stability analysis that lies beside it in a folder `stability`.
         summary: what `medrobust.statistics.summarise` gave for these records; computed when not given.
         format: "html", "markdown", "latex", "json", "csv" or "model-card"; when not given, as the suffix says (.md,
             .tex, .json, .csv), else HTML.
@@ -75,7 +76,8 @@ def write_report(
     """
     path = Path(path)
     chosen = format_of(format or _SUFFIXES.get(path.suffix.lower(), "html"))
-    told = Told(records, info, gallery, summarise(records, info) if summary is None else summary, path.parent)
+    found = summarise(records, info) if summary is None else summary
+    told = Told(records, info, gallery, found, stability_section(path.parent))
     for name, content in chosen.files(told).items():
         if name:
             make_folder((path.parent / name).parent)

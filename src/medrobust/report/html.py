@@ -27,6 +27,7 @@ def page(told: Told) -> str:
         .render(
             info=told.info,
             sections=told.sections,
+            stability=told.stability,
             evidence=told.evidence,
             stability=told.stability,
             config=told.config,

@@ -16,12 +16,12 @@ from medrobust.evaluation.records import PartInfo
 from medrobust.evaluation.stability_files import StabilityInfo
 from medrobust.evaluation.storage import write_whole
 from medrobust.report.budgets import budget_text
-from medrobust.report.drawing import file_png, file_svg, for_page, style
+from medrobust.report.drawing import file_png, file_svg, for_page, on_white, style
 from medrobust.report.environment import templates
-from medrobust.report.folders import config_text
 from medrobust.report.numbers import NO_INTERVAL, as_float, format_interval, format_p_value, format_value, listed, plain
 from medrobust.report.stability_figures import DIVERGENCES, MOVEMENTS, maps_figure, steps_figure, surfaces_figure
 from medrobust.report.stability_wording import cautions, findings
+from medrobust.report.told import config_text
 from medrobust.statistics.stability import QUANTITIES
 from medrobust.statistics.stability_components import ALL_DATA_SETS, TOTAL
 from medrobust.statistics.stability_tests import HIGHER, LOWER
@@ -155,7 +155,7 @@ def write_figures(analysis: Analysis, folder: Path) -> None:
     folder.mkdir()
     for place, drawings in enumerate(analysis.drawings.values(), 1):
         for drawing in drawings:
-            (folder / f"part-{place}-{drawing.name}.svg").write_bytes(drawing.file)
+            (folder / f"part-{place}-{drawing.name}.svg").write_bytes(on_white(drawing.file))
             (folder / f"part-{place}-{drawing.name}.png").write_bytes(drawing.png)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import polars as pl
+import yaml
 
 from medrobust.evaluation.records import GalleryImage, RunInfo
 from medrobust.report.evidence import Framework, evidence
-from medrobust.report.folders import config_text, plain_settings
+from medrobust.report.folders import without_folders
 from medrobust.report.sections import Section, sections_of
-from medrobust.report.stability import StabilitySection, stability_section
+from medrobust.report.stability import StabilitySection
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Told:
         info: the run.
         gallery: images to show; may be empty.
         summary: what `medrobust.statistics.summarise` gave for the records.
-        beside: the folder of the report: a stability analysis in its folder `stability` is told of.
+        stability: of the analysis beside the run, if there is one.
     """
 
     records: pl.DataFrame
     info: RunInfo
     gallery: Sequence[GalleryImage]
     summary: pl.DataFrame
-    beside: Path | None = None
+    stability: StabilitySection | None = None
 
     @cached_property
     def sections(self) -> list[Section]:
@@ -44,15 +45,6 @@ class Told:
         """What was measured of what regulators ask for."""
         return evidence(self.sections)
 
-    @cached_property
-    def stability(self) -> StabilitySection | None:
-        """What the analysis beside the report says; None where there is none.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        return None if self.beside is None else stability_section(self.beside)
-
     @property
     def without_images(self) -> Told:
         """The same without its gallery, of which most formats show nothing."""
@@ -60,10 +52,22 @@ class Told:
 
     @property
     def settings(self) -> object:
-        """The configuration as plain values without folders; None when there is none."""
-        return plain_settings(self.info.config)
+        """The configuration as plain values, whatever it held, without folders; None when there is none."""
+        return settings_of(self.info.config)
 
     @property
     def config(self) -> str | None:
         """The same as YAML."""
         return config_text(self.info.config)
+
+
+def settings_of(config: Mapping[str, object] | None) -> object:
+    """A configuration as plain values, whatever it held, without folders; None when there is none."""
+    return None if config is None else without_folders(json.loads(json.dumps(config, default=str)))
+
+
+def config_text(config: Mapping[str, object] | None) -> str | None:
+    """The same as YAML."""
+    if config is None:
+        return None
+    return yaml.safe_dump(settings_of(config), sort_keys=False, allow_unicode=True).strip()
