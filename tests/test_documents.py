@@ -96,6 +96,7 @@ def test_every_column_is_described(column):
         "docs/data.md",
         "docs/attacks.md",
         "docs/speed.md",
+        "docs/report.md",
     ],
 )
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):

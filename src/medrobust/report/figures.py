@@ -1,7 +1,10 @@
-"""Curves of a metric against eps as SVG that goes into the page and takes its colours from it."""
+"""Curves of a metric against eps: as SVG that goes into the page and takes its colours from it, and as files."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
-from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, page_svg, style
+from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, file_png, file_svg, page_svg, style
 from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
 from medrobust.report.units import range_name, share_of_range
@@ -19,24 +22,35 @@ _BANDS = 4  # with more lines their bands only hide each other: the worst case k
 
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
-    """The metric against eps for every attack and the worst case, with bands of their intervals, as SVG."""
-    series = _series(table, norm)
+    """The metric against eps for every attack and the worst case, bands of their intervals, as SVG for the page."""
     with style(f"{part.dataset.name} {part.model} {metric} {norm}"):
-        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
-        axes = figure.add_subplot()
-        bands = len(series) - 1 <= _BANDS
-        for place, lines in enumerate(series):
-            _draw(axes, lines, table.clean, metric, place, bands)
-        _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
-        drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
-        lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
-        axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
-        _label_ends(axes, series, metric)
-        axes.set_ylabel(metric_name(metric))
-        axes.set_xlabel(f"eps ({format_norm(norm)})")
-        second_axis(axes, norm, part)
-        axes.grid(axis="y")
-        return page_svg(figure)
+        return page_svg(_curve(table, part, metric, norm))
+
+
+def curve_file(table: PartTable, part: PartInfo, metric: str, norm: str, kind: Literal["svg", "png"]) -> bytes:
+    """The same figure as a file of its own, on white."""
+    with style(f"{part.dataset.name} {part.model} {metric} {norm}"), mpl.rc_context({"figure.facecolor": "white"}):
+        figure = _curve(table, part, metric, norm)
+        return file_svg(figure) if kind == "svg" else file_png(figure, dpi=200)
+
+
+def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
+    series = _series(table, norm)
+    figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    bands = len(series) - 1 <= _BANDS
+    for place, lines in enumerate(series):
+        _draw(axes, lines, table.clean, metric, place, bands)
+    _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
+    drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
+    lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
+    axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
+    _label_ends(axes, series, metric)
+    axes.set_ylabel(metric_name(metric))
+    axes.set_xlabel(f"eps ({format_norm(norm)})")
+    second_axis(axes, norm, part)
+    axes.grid(axis="y")
+    return figure
 
 
 def second_axis(axes: Axes, norm: str, part: PartInfo) -> None:
