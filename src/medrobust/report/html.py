@@ -29,7 +29,6 @@ def page(told: Told) -> str:
             sections=told.sections,
             stability=told.stability,
             evidence=told.evidence,
-            stability=told.stability,
             config=told.config,
             script=Markup(script),  # noqa: S704 – ours, and nothing of the run is in it
             script_hash=b64encode(sha256(script.encode()).digest()).decode(),

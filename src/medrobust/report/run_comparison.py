@@ -12,6 +12,7 @@ from rich.text import Text
 
 from medrobust.report.budgets import budget_text
 from medrobust.report.folders import without_absolute
+from medrobust.report.markdown_text import markdown_text
 from medrobust.report.numbers import (
     NO_INTERVAL,
     NONE,
@@ -70,14 +71,14 @@ def terminal_comparison(table: pl.DataFrame, pairs: Sequence[PairedPart], names:
 def markdown_comparison(table: pl.DataFrame, pairs: Sequence[PairedPart], names: tuple[str, str]) -> str:
     """A page in Markdown."""
     first, second = (plain(name, 40) for name in names)
-    written = [f"# {_cell(first)} and {_cell(second)} compared"]
+    written = [f"# {markdown_text(first)} and {markdown_text(second)} compared"]
     for title, answer, blocks, notes in compared_parts(table, pairs, names):
-        written += [f"## {_cell(title)}", *map(_cell, answer)]
+        written += [f"## {markdown_text(title)}", *map(markdown_text, answer)]
         for block in blocks:
             headings = [block.heading, first, second, *_HEADINGS[1:]]
             rows = [headings, ["---"] * len(headings), *block.lines]
-            written.append("\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows))
-        written.append("\n".join(f"- {_cell(note)}" for note in notes))
+            written.append("\n".join("| " + " | ".join(map(markdown_text, row)) + " |" for row in rows))
+        written.append("\n".join(f"- {markdown_text(note)}" for note in notes))
     return "\n\n".join(written) + "\n"
 
 
@@ -179,10 +180,3 @@ def _notes(rows: Sequence[Row], pair: PairedPart, names: tuple[str, str]) -> lis
         models = (plain(without_absolute(part.model)) for part in pair.parts)
         notes.append(f"Models: {' and '.join(models)}.")
     return notes + [plain(note.replace("{0}", first).replace("{1}", second), 400) for note in pair.notes]
-
-
-def _cell(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    for mark in "\\`*_[]<>|#":
-        text = text.replace(mark, f"\\{mark}")
-    return text
