@@ -1,6 +1,7 @@
 # make demo   creates .venv, installs, attacks two small models on real brain slices and writes a report
 # make test   creates .venv if needed, installs the test extra, runs the whole suite
 # make lint   style, types and import rules
+# make docs   the documentation in build/site/, its tutorials run on the way; a warning is an error
 # make coverage   the suite again, slower, with the lines that no test reaches
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 # threads of the two test processes must not fight over the cores
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: demo test lint coverage clean
+.PHONY: demo test lint docs screenshots coverage clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -27,6 +28,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# MkDocs Material says at every start that MkDocs 2 will not suit it; pyproject.toml keeps to MkDocs 1
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+screenshots: $(VENV)/.installed-docs
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV)
@@ -46,3 +54,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps torchattacks==3.5.1 adv-lib==0.2.8
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) (PyTorch is large: this takes some minutes the first time)"
+	$(PIP) --editable '.[docs]'
+	touch $@

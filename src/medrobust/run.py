@@ -158,10 +158,10 @@ def evaluate(
         model_name: for the report; the class of the model when not given.
         config: for `run.json`, e.g. the file that the run was started from.
         progress: show a progress bar on standard error.
-        afterchecks: how the attacked images are measured once more, each as a part of its own, "<name>, <check>":
+        afterchecks: how the attacked images are measured once more, each as a part of its own, `<name>, <check>`:
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
-        surrogates: name → another model; every attack is also made on each of them and shown to the victim, "pgd via
-            <name>". A victim without gradients is then attacked by those and by the attacks that need none.
+        surrogates: name → another model; every attack is also made on each of them and shown to the victim, `pgd via
+            <name>`. A victim without gradients is then attacked by those and by the attacks that need none.
 
     Raises:
         InputError: data, victim, attacks and budgets do not fit each other.
