@@ -8,8 +8,8 @@ In a page of `docs/`, a block that is marked in its first line is
     ```console run          run by a shell, line by line that begins with "$ "
     ```python save="x.py"   written to x.py, for the blocks that follow (any language)
 
-All blocks of a page share their names and a folder of their own, `build/pages/<page>/`. A block that fails is a warning, and
-`mkdocs build --strict` then stops.
+All blocks of a page share their names and a folder of their own, `build/pages/<page>/`. A block that fails is a
+warning, and at a warning the build stops.
 """
 
 from __future__ import annotations
@@ -34,17 +34,27 @@ LOG = get_plugin_logger("site")
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "pages"
 FROM_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md")
-FENCE = re.compile(r'^```(\w+) (?:(run)( silent| hidden)?|save="([\w./-]+)")([^\n]*)\n(.*?)^```$', re.M | re.S)
+FENCE = re.compile(r'^```(\w+) (?:run( silent| hidden)?|save="([\w./-]+)")([^\n]*)\n(.*?)^```$', re.M | re.S)
 NAMES = re.compile(r"^<!-- public names: (.+?) -->$", re.M)
-FETCHED = re.compile(rb"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)\s*=\s*["']?(?:https?:)?//[^"'\s>]+""")
+FETCHED = re.compile(
+    rb"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)\s*=\s*["']?(?:https?:)?//[^"'\s>]+"""
+)
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Folders of earlier builds go, and commands in pages find the `medrobust` of this environment."""
+    """Folders of earlier builds go, pages without a place get one, and commands find this `medrobust`."""
     shutil.rmtree(WORK, ignore_errors=True)
+    config.nav = with_unlisted(config.nav or [])
     here = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])
     os.environ.setdefault("MPLBACKEND", "agg")
+
+
+def with_unlisted(nav: list[Any]) -> list[Any]:
+    """The navigation, with a section "More" of the pages right in `docs/` that it does not name."""
+    named = repr(nav)
+    unlisted = sorted(path.name for path in (ROOT / "docs").glob("*.md") if repr(path.name) not in named)
+    return [*nav, {"More": unlisted}] if unlisted else nav
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -55,14 +65,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Blocks that are to run, and the names of the reference, in the words of the plugins that do it."""
     source = page.file.src_uri
     folder = WORK / source.removesuffix(".md")
 
     def replaced(block: re.Match[str]) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        language, run, how, saved, more, code = block.groups()
+        language, how, saved, more, code = block.groups()
         if saved:
             (folder / saved).write_text(code, encoding="utf-8")
             return f'```{language} title="{saved}"\n{code}```'

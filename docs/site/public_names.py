@@ -21,7 +21,7 @@ def directives(page: str) -> str:
 
 
 def page_of(name: str) -> str:
-    """"attacks", "parts" of attacks, one of `PAGES`, or "others"."""
+    """The page of a name: attacks, parts (of attacks), one of `PAGES`, or others."""
     if ROOMS[name] == "attacks":
         thing = getattr(mr, name)
         whole = isinstance(thing, type) and issubclass(thing, BatchAttack)
