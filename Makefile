@@ -29,9 +29,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# MkDocs Material says at every start that MkDocs 2 will not suit it; pyproject.toml keeps to MkDocs 1
+# MkDocs Material warns at every start of MkDocs 2, which pyproject.toml keeps out; small networks need one thread
 docs: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build
 
 screenshots: $(VENV)/.installed-docs
 	$(BIN)/python docs/screenshots.py

@@ -25,9 +25,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from public_names import directives
 
 LOG = get_plugin_logger("site")
@@ -44,6 +41,7 @@ FETCHED = re.compile(
 def on_config(config: MkDocsConfig) -> None:
     """Folders of earlier builds go, pages without a place get one, and commands find this `medrobust`."""
     shutil.rmtree(WORK, ignore_errors=True)
+    sys.path.insert(0, str(Path(__file__).parent))
     config.nav = with_unlisted(config.nav or [])
     here = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])
