@@ -67,9 +67,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Blocks that are to run, and the names of the reference, in the words of the plugins that do it."""
     source = page.file.src_uri
     folder = WORK / source.removesuffix(".md")
+    if FENCE.search(markdown):
+        folder.mkdir(parents=True)
+        sys.path.insert(0, str(folder))  # modules that the page saves are found, as from a script beside them
 
     def replaced(block: re.Match[str]) -> str:
-        folder.mkdir(parents=True, exist_ok=True)
         language, how, saved, more, code = block.groups()
         if saved:
             (folder / saved).write_text(code, encoding="utf-8")
