@@ -34,7 +34,9 @@ docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build
 
 screenshots: $(VENV)/.installed-docs
-	$(BIN)/python docs/screenshots.py
+	rm -rf build/shown
+	$(BIN)/medrobust evaluate --attacks fgsm,pgd,smia --limit 12 --eps 2/255,8/255 --out build/shown
+	$(BIN)/python docs/screenshots.py build/shown
 
 clean:
 	rm -rf $(VENV)

@@ -6,7 +6,7 @@
 Set × network × seed is a cell: the network learns with the seed, the attacks draw with it, and every attacked image is
 measured as it is, smoothed, at half size and back, through JPEG, rounded to 8 bits, by the network of another seed and
 by the other network. A cell is a Parquet file of a row an image × attack × look, written whole; one that is there is
-not made again. About 20 minutes of a core a cell of 12 segmented images.
+not made again. Two to eight minutes of a core a cell, and a minute or two to train its network.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _cell(cell: tuple[argparse.Namespace, str, str, int]) -> str:
 
 
 def _rows(run: mr.Run, name: str) -> pl.DataFrame:
-    """A row an image × attack × look: what it is worth before and after (1 or 0 for right, or Dice)."""
+    """A row an image × attack × look: what it is worth before and after (1 or 0 for right, or Dice), and its loss."""
     frames = []
     for part, info in run.info.parts.items():
         rows = run.records.filter(part=part)
@@ -106,7 +106,7 @@ def _rows(run: mr.Run, name: str) -> pl.DataFrame:
                 pl.col("index").cast(pl.Int16),
                 pl.Series("before", image_values(rows, info, "before"), pl.Float32),
                 pl.Series("after", image_values(rows, info, "after"), pl.Float32),
-                pl.col("loss_after").cast(pl.Float32),
+                pl.col("loss_before", "loss_after").cast(pl.Float32),
             )
         )
     return pl.concat(frames)

@@ -3,11 +3,12 @@
     python benchmarks/ablation_table.py ablation/ --records docs/ablation.parquet > docs/ablation-tables.md
     python benchmarks/ablation_table.py docs/ablation.parquet > docs/ablation-tables.md
 
-What is left of an image is its worth after the attack; networks and seeds are averaged image by image, so that an image
-is one observation. The overall figure is the mean over sets of what is left as a share of the set's clean value, every
-set weighing the same. Differences are paired; p is the two-sided sign-flip test over images, corrected by Holm for the
-attacks of a column. Networks and seeds are those of the table: the tests say nothing of others; how many of the cells
-(set × network × seed) agree is told besides.
+What is left of an image is its Dice, or the probability of its true class (whether the answer is right would tell
+attacks apart on few images only); networks and seeds are averaged image by image, so that an image is one observation.
+The overall figure is the mean over sets of what is left as a share of the set's clean value, every set weighing the
+same. Differences are paired; p is the two-sided sign-flip test over images, corrected by Holm for the attacks of a
+column. Networks and seeds are those of the table: the tests say nothing of others; how many of the cells (set × network
+× seed) agree is told besides.
 
 The rule by which a default is chosen, written before the figures were seen: the form that leaves least as it is, if it
 leaves less than today's there (p < .05) and not more (p < .05) under any other look. Else today's stays.
@@ -22,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from ablation_attacks import variants
-from ablation_sets import BENCHMARKS
+from ablation_sets import BENCHMARKS, CLASSIFIERS
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from medrobust.statistics.comparison import sign_flip_test
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
 
 AS_IT_IS = "as it is"
@@ -62,15 +63,22 @@ def main() -> None:
     if given.records:
         rows.write_parquet(unfinished := given.records.with_suffix(".unfinished"), compression="zstd")
         unfinished.rename(given.records)
-    print(page(rows))
+    print(page(judged(rows)))
 
 
 def read(path: Path) -> pl.DataFrame:
-    """All rows of complete cells."""
+    """All rows of complete cells, as `ablation.py` wrote them."""
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     rows = pl.concat([pl.read_parquet(file) for file in files])
-    return rows.with_columns(pl.col("set", "look", "attack", "network").cast(pl.Categorical)).sort(
-        *CELL, "look", "attack", "index"
+    return rows.sort(*CELL, "look", "attack", "index")
+
+
+def judged(rows: pl.DataFrame) -> pl.DataFrame:
+    """With what is left of an image as "before" and "after": its Dice, or the probability of its true class."""
+    classified = pl.col("set").is_in([name for name, one in BENCHMARKS.items() if one.networks == CLASSIFIERS])
+    return rows.with_columns(
+        pl.when(classified).then((-pl.col(f"loss_{when}")).exp()).otherwise(pl.col(when)).alias(when)
+        for when in ("before", "after")
     )
 
 
@@ -113,8 +121,8 @@ def against(rows: pl.DataFrame, reference: str) -> str:
     columns = {}
     for look in looks:
         compared = [compare(rows, look, label, reference) for label in labels]
-        corrected = multipletests([one.p_value for one in compared], method="holm")[1]
-        columns[look] = [(one, float(p)) for one, p in zip(compared, corrected, strict=True)]
+        corrected = holm([one.p_value for one in compared])
+        columns[look] = list(zip(compared, corrected, strict=True))
     lines = []
     for place, label in enumerate(labels):
         first = columns[AS_IT_IS][place][0]
@@ -137,7 +145,7 @@ def by_set(rows: pl.DataFrame) -> str:
         for name, label, after in seen.group_by("set", "attack").agg(pl.col("after").mean()).iter_rows()
     }
     lines = [[f"`{label}`", *(f"{means[name, label]:.3f}" for name in names)] for label in _labels(rows)]
-    return "What is left as it is (share right, or Dice):\n\n" + _table(["attack", *names], lines)
+    return "What is left as it is (probability of the truth, or Dice):\n\n" + _table(["attack", *names], lines)
 
 
 def compare(rows: pl.DataFrame, look: str, label: str, reference: str) -> Compared:

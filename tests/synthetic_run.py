@@ -189,15 +189,22 @@ def label_records(part: str = "findings", *, labels: int = 4, images: int = 60, 
     return frame(rows)
 
 
-def segmenter_records(part: str = "tissue", *, images: int = 40, classes: int = 3, seed: int = 2) -> pl.DataFrame:
+def segmenter_records(
+    part: str = "tissue",
+    *,
+    images: int = 40,
+    classes: int = 3,
+    budgets: Sequence[float] = BUDGETS,
+    seed: int = 2,
+) -> pl.DataFrame:
     """A segmenter; the last class is absent from every fifth image."""
     rng = np.random.default_rng(seed)
     rows = []
     clean = rng.uniform(0.82, 0.95, (images, classes))
     clean[::5, -1] = np.nan
     for attack in STRENGTH:
-        for eps in BUDGETS:
-            attacked = clean - 255 * eps * 0.12 * STRENGTH[attack] * rng.uniform(0.6, 1.2, clean.shape)
+        for eps in budgets:
+            attacked = clean - 4 * eps / max(budgets) * 0.12 * STRENGTH[attack] * rng.uniform(0.6, 1.2, clean.shape)
             for index in range(images):
                 dice = [float(np.nanmean(values[index])) for values in (clean, attacked)]
                 rows.append(
@@ -325,8 +332,12 @@ def gallery_images(
     low: float = 0.0,
     high: float = 1.0,
     eps: float = 4 / 255,
+    told_eps: float | None = None,
 ) -> list[GalleryImage]:
-    """Phantoms: an ellipse with two organs in it, and a noise pattern for the attack."""
+    """Phantoms: an ellipse with two organs in it, and a noise pattern for the attack.
+
+    `eps` is the noise as a share of the range; `told_eps` the same in the images' unit, where that is another.
+    """
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     found = []
     for index in range(images):
@@ -342,10 +353,54 @@ def gallery_images(
         for attack in STRENGTH:
             noise = torch.sign(torch.randn(clean.shape, generator=generator)) * eps * (high - low)
             after = torch.roll(truth, (5, -4), (0, 1)) if dense else None
-            attacks.append(GalleryAttack(attack, "linf", eps, (clean + noise).clamp(low, high), after))
+            attacks.append(GalleryAttack(attack, "linf", told_eps or eps, (clean + noise).clamp(low, high), after))
         before = torch.roll(truth, (1, 0), (0, 1)) if dense else None
         found.append(GalleryImage(part, index, clean, attacks, truth if dense else None, before))
     return found
+
+
+def stacked(images: Sequence[GalleryImage]) -> list[GalleryImage]:
+    """Volumes of three slices: the image, the same a little darker, and upside down."""
+
+    def stack(values: torch.Tensor | None) -> torch.Tensor | None:
+        if values is None:
+            return None
+        darker = values * 0.9 if values.is_floating_point() else values
+        return torch.stack([values, darker, values.flip(-2)], -3)
+
+    return [
+        replace(
+            image,
+            clean=stack(image.clean),
+            truth=stack(image.truth),
+            before=stack(image.before),
+            slices=(2, 5, 8),
+            attacks=[
+                replace(made, adversarial=stack(made.adversarial), after=stack(made.after)) for made in image.attacks
+            ],
+        )
+        for image in images
+    ]
+
+
+def ct_run() -> SyntheticRun:
+    """A segmenter of CT volumes in Hounsfield units."""
+    part = part_info("segmentation", ["background", "liver", "spleen", "kidney"], name="abdomen", unit="HU")
+    dataset = replace(part.dataset, bounds=(-1024.0, 3071.0), spatial_dims=3)
+    threats = [{"norm": "linf", "eps": 10.0, "unit": "HU"}]
+    part = replace(part, dataset=dataset, threats=threats, evaluated=40)
+    records = segmenter_records("abdomen", budgets=(10.0,))
+    images = gallery_images("abdomen", images=3, dense=True, low=-1024, high=476, eps=10 / 1500, told_eps=10.0)
+    return SyntheticRun(records, run_info({"abdomen": part}), stacked(images))
+
+
+def large_run(images: int = 200, size: int = 224) -> SyntheticRun:
+    """A grader of fundus-like colour images, all of them kept for looking at."""
+    part = part_info("ordinal", ["no DR", "mild", "moderate", "severe", "proliferative"], name="fundus grades")
+    part = replace(part, size=images, evaluated=images)
+    records = classifier_records("fundus grades", images=images)
+    gallery = gallery_images("fundus grades", images=images, size=size, channels=3)
+    return SyntheticRun(records, run_info({"fundus grades": part}), gallery)
 
 
 def two_part_run() -> SyntheticRun:
@@ -367,6 +422,7 @@ def two_part_run() -> SyntheticRun:
             name="brain tissue",
             notes=("One subject: the figures say nothing about other people.",),
             model="a U-Net trained by medrobust",
+            evaluated=40,
         ),
     }
     records = pl.concat([classifier_records(), segmenter_records()])

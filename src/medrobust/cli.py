@@ -38,6 +38,7 @@ from medrobust.cli_options import (
     overrides,
 )
 from medrobust.cli_reproduce import reproduce
+from medrobust.cli_view import view
 from medrobust.console import console as _console
 from medrobust.console import say as _say
 from medrobust.errors import InputError, MedrobustError, MedrobustWarning
@@ -106,12 +107,16 @@ def evaluate(
     """
     from medrobust.config import read_config
     from medrobust.evaluation import check_output_folder
+    from medrobust.evaluation.underway import progress_file
     from medrobust.jobs import run_config
 
     run = read_config(config, overrides(ctx))
     folder = run.out or Path("runs") / f"{run.label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_output_folder(folder)  # before hours of work, not after
-    done = run_config(run, progress=sys.stderr.isatty())
+    if sys.stderr.isatty():
+        _say(f"to watch it: medrobust view {folder}")
+    with progress_file(folder) as listen:
+        done = run_config(run, progress=sys.stderr.isatty(), listen=listen)
     done.save(folder)
     _console().print(done.table())
     _say(f"report: {folder / 'report.html'}")
@@ -159,14 +164,28 @@ def attack(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]) -> None:
-    """Rebuild a run's report from its records alone."""
-    from medrobust.run import REPORT, load_run
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    report_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="html, markdown, latex, json, csv, model-card; commas between, or repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; the run's own when left out.")] = None,
+) -> None:
+    """Rebuild a run's report from its records alone, as HTML or in other formats."""
+    from medrobust.evaluation.storage import make_folder
+    from medrobust.report import format_of
+    from medrobust.run import load_run
 
+    names = [name.strip() for given in report_format or ["html"] for name in given.split(",")]
+    places = {name: (out or run) / format_of(name).place for name in names}
     loaded = load_run(run)
-    loaded.report(run / REPORT)
+    for name, place in places.items():
+        make_folder(place.parent)
+        loaded.report(place, name)
     _console().print(loaded.table())
-    _say(f"report: {run / REPORT}")
+    for name, place in places.items():
+        _say(f"{'report' if name == 'html' else name}: {place}")
 
 
 @app.command()
@@ -183,7 +202,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (reproduce, attacks, formats, models, doctor):
+for command in (view, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 

@@ -21,7 +21,7 @@ from medrobust.errors import InputError, MedrobustWarning
 from medrobust.evaluation import SURVIVAL, Skipped, check_output_folder, export_adversarial
 from medrobust.evaluation.export import folder_name
 from medrobust.models import load_model
-from medrobust.progress import progress_bar
+from medrobust.progress import Listen, progress_bar
 from medrobust.run import Run, evaluate
 from medrobust.tasks import Classification, Detection, Segmentation, Task
 from medrobust.transforms import defended, make_transform
@@ -63,8 +63,8 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
         yield Part(dataset, victim, source, _surrogates(dataset.info, config, victim))
 
 
-def run_config(config: RunConfig, *, progress: bool = False) -> Run:
-    """Do the main job as configured.
+def run_config(config: RunConfig, *, progress: bool = False, listen: Listen | None = None) -> Run:
+    """Do the main job as configured; `progress` and `listen` as in `evaluate`.
 
     Raises:
         InputError: anything in the configuration cannot be used.
@@ -89,6 +89,7 @@ def run_config(config: RunConfig, *, progress: bool = False) -> Run:
             model_name=part.model_name,
             config=config.model_dump(mode="json"),
             progress=progress,
+            listen=listen,
             afterchecks=SURVIVAL if config.survive else (),
             surrogates=part.surrogates,
         )

@@ -36,7 +36,7 @@ from medrobust.evaluation import (
 )
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
 from medrobust.models import weights_fingerprint
-from medrobust.progress import progress_bar
+from medrobust.progress import Listen, progress_bar
 from medrobust.report import terminal_table, write_report
 from medrobust.statistics import summarise
 from medrobust.tasks import Segmentation
@@ -85,9 +85,13 @@ class Run:
         """The summary as a person reads it."""
         return Table(terminal_table(self.summary, self.info))
 
-    def report(self, path: str | Path) -> None:
-        """Write the report as one HTML file."""
-        write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary)
+    def report(self, path: str | Path, format: str | None = None) -> None:  # noqa: A002
+        """Write the report: as HTML, or as the suffix (.md, .tex, .json, .csv) or `format` says ("model-card", too).
+
+        Raises:
+            InputError: there is no such format, or the file cannot be written.
+        """
+        write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary, format=format)
 
     def save(self, folder: str | Path) -> None:
         """Write records, info, gallery and report to a new folder, whole or not at all.
@@ -140,6 +144,7 @@ def evaluate(
     model_name: str | None = None,
     config: Mapping[str, object] | None = None,
     progress: bool = False,
+    listen: Listen | None = None,
     afterchecks: Sequence[Aftercheck] = (),
     surrogates: Mapping[str, Victim] | None = None,
 ) -> Run:
@@ -158,6 +163,7 @@ def evaluate(
         model_name: for the report; the class of the model when not given.
         config: for `run.json`, e.g. the file that the run was started from.
         progress: show a progress bar on standard error.
+        listen: hears what is being done, and how many records of how many are.
         afterchecks: how the attacked images are measured once more, each as a part of its own, `<name>, <check>`:
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
         surrogates: name → another model; every attack is also made on each of them and shown to the victim, `pgd via
@@ -177,7 +183,7 @@ def evaluate(
     warn_of_budgets(threats, victim.bounds)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
-    with progress_bar(part, len(dataset) * campaign.cells, progress) as advance:
+    with progress_bar(part, len(dataset) * campaign.cells, progress, listen) as advance:
         measured = measure(victim, dataset, campaign, part, advance, advance.stage)
     described = _describe(victim, dataset, campaign, measured, part, model_name)
     checked = {aftercheck_part(part, check): _describe_check(described, check) for check in afterchecks}

@@ -116,7 +116,9 @@ def test_images_of_several_sizes_and_volumes():
         {"fgsm": mr.FGSM()},
         [mr.Threat(eps=0.2)],
     )
-    assert run.gallery[0].clean.shape == (1, 11, 13)
+    assert run.gallery[0].clean.shape == (1, 9, 11, 13)
+    assert run.gallery[0].attacks[0].adversarial.shape == (1, 9, 11, 13)
+    assert run.gallery[0].slices == (0, 2, 3, 4, 6, 7, 8, 10, 11)
 
 
 def test_segmentation_rows_and_gallery():

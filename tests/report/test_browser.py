@@ -1,34 +1,16 @@
-import shutil
-
 import pytest
+from browsing import NEEDS_CHROMIUM, chromium, opened
 from synthetic_run import detection_run
 
 from medrobust.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module", params=["classes and maps", "boxes"])
@@ -43,17 +25,10 @@ def address(request, run, tmp_path_factory) -> str:
 @pytest.mark.parametrize("width", [400, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_quiet_and_fits(browser, address, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(address)
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate("[...document.images].every(i => i.alt && i.complete && i.naturalWidth > 0)")
-    page.close()
+    with opened(browser, address, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        shots = "[...document.querySelectorAll('.case .shot')]"
+        assert page.evaluate(f"{shots}.every(i => i.alt && i.complete && i.naturalWidth > 0)")
 
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
@@ -62,7 +37,7 @@ def test_text_and_figures_follow_the_colour_scheme(browser, address, scheme, dar
     page.goto(address)
     colours = page.evaluate(
         """() => [getComputedStyle(document.body).backgroundColor,
-                  getComputedStyle(document.querySelector('.figures svg text')).fill]"""
+                  getComputedStyle(document.querySelector('.curve svg text')).fill]"""
     )
     paper, ink = (sum(map(float, colour.strip("rgba()").split(",")[:3])) / 3 for colour in colours)
     assert (paper < 60 and ink > 200) if dark else (paper > 200 and ink < 60)

@@ -1,4 +1,4 @@
-"""Images kept for looking at, evenly spread over the data set; of a volume, its middle slice."""
+"""Images kept for looking at, evenly spread over the data set; of a volume, a few slices evenly spread over it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from medrobust.evaluation.records import GalleryAttack, GalleryImage
 from medrobust.tasks import Task
 from medrobust.threat import Threat
 
+SLICES = 9  # of a volume that are kept, the middle one among them
+
 
 class GalleryCollector:
     """Picks up the chosen images as a campaign passes them."""
@@ -21,30 +23,32 @@ class GalleryCollector:
     def __init__(self, part: str, size: int, wanted: int, task: Task) -> None:
         self._part = part
         self._task = task
-        count = min(size, wanted)
-        self._chosen = {(2 * k + 1) * size // (2 * count) for k in range(count)}
+        self._chosen = set(_spread(size, wanted))
         self._images: dict[int, GalleryImage] = {}
 
     def add_clean(self, batch: Batch, outputs: Any) -> None:
         """Keep the chosen images of a batch, with the model's outputs on them."""
         answers = self._answers(outputs)
         for place, index in self._places(batch):
+            slices = _spread(batch.images.shape[-3], SLICES) if batch.volumes else ()
             self._images[index] = GalleryImage(
                 part=self._part,
                 index=index,
-                clean=_plane(batch.images[place], batch.volumes).float(),
+                clean=_kept(batch.images[place], slices).float(),
                 attacks=[],
-                truth=None if answers is None else _plane(batch.truth[place], batch.volumes),
-                before=None if answers is None else _plane(answers[place], batch.volumes),
+                truth=None if answers is None else _kept(batch.truth[place], slices),
+                before=None if answers is None else _kept(answers[place], slices),
+                slices=slices,
             )
 
     def add_attack(self, batch: Batch, label: str, threat: Threat, result: AttackResult) -> None:
         """Keep what an attack made of the chosen images of a batch."""
         answers = self._answers(result.outputs)
         for place, index in self._places(batch):
-            image = _plane(result.adversarial[place], batch.volumes).float()
-            after = None if answers is None else _plane(answers[place], batch.volumes)
-            moved = None if answers is None or result.truth is None else _plane(result.truth[place], batch.volumes)
+            slices = self._images[index].slices
+            image = _kept(result.adversarial[place], slices).float()
+            after = None if answers is None else _kept(answers[place], slices)
+            moved = None if answers is None or result.truth is None else _kept(result.truth[place], slices)
             made = GalleryAttack(label, threat.norm, threat.budget(), image, after, moved)
             self._images[index].attacks.append(made)
 
@@ -61,7 +65,13 @@ class GalleryCollector:
             return self._task.predict(outputs) if self._task.dense else None
 
 
-def _plane(values: Tensor, volumes: bool) -> Tensor:
-    """`(…, H, W)` as it is; of `(…, D, H, W)` the middle of D."""
+def _spread(size: int, wanted: int) -> tuple[int, ...]:
+    """At most so many places of `size`, evenly spread; of an odd number of them the middle one is the middle."""
+    count = min(size, wanted)
+    return tuple((2 * k + 1) * size // (2 * count) for k in range(count))
+
+
+def _kept(values: Tensor, slices: tuple[int, ...]) -> Tensor:
+    """`(…, H, W)` as it is; of `(…, D, H, W)` the slices."""
     values = values.detach().cpu()
-    return values[..., values.shape[-3] // 2, :, :].clone() if volumes else values
+    return values[..., list(slices), :, :] if slices else values

@@ -149,7 +149,8 @@ class RunInfo:
 class GalleryAttack:
     """What one attack made of a gallery image: `adversarial` (C, H, W) float32; `after` (H, W) int64 or None.
 
-    `truth`, like `after`, is the truth where a deformation moved it; None is the image's own.
+    Of a volume the kept slices, (C, S, H, W) and (S, H, W). `truth`, like `after`, is the truth where a deformation
+    moved it; None is the image's own.
     """
 
     attack: str
@@ -162,11 +163,12 @@ class GalleryAttack:
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """An image kept for looking at; of a volume, its middle slice.
+    """An image kept for looking at; of a volume, a few of its slices.
 
     `clean` is (C, H, W) float32 in data units. For segmentation `truth` and `before` are (H, W) int64 class maps
     (multi-label: (L, H, W) of 0/1); for classification and detection they are None, labels and boxes being in the
-    records.
+    records. Of a volume, `slices` are the places of the kept slices along the first spatial axis, and all have an axis
+    of slices before (H, W).
     """
 
     part: str
@@ -175,3 +177,4 @@ class GalleryImage:
     attacks: list[GalleryAttack]
     truth: Tensor | None = None
     before: Tensor | None = None
+    slices: tuple[int, ...] = ()

@@ -76,6 +76,18 @@ def new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in, unless it is there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}") from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all, and replaces an older one.
 
@@ -169,7 +181,13 @@ def _save_gallery(gallery: list[GalleryImage], path: Path) -> None:
         for place, made in enumerate(image.attacks):
             tensors |= _present(f"{number}.{place}", adversarial=made.adversarial, after=made.after, truth=made.truth)
     index = [
-        {"part": i.part, "index": i.index, "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks]} for i in gallery
+        {
+            "part": i.part,
+            "index": i.index,
+            "slices": i.slices,
+            "attacks": [[a.attack, a.norm, a.eps] for a in i.attacks],
+        }
+        for i in gallery
     ]
     path.write_bytes(save(tensors, metadata={"index": json.dumps(index)}))
 
@@ -210,6 +228,7 @@ def _gallery_image(entry: dict[str, Any], key: str, tensors: dict[str, Tensor]) 
         attacks=made,
         truth=tensors.get(f"{key}.truth"),
         before=tensors.get(f"{key}.before"),
+        slices=tuple(entry.get("slices", ())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Curves of a metric against eps as SVG that goes into the page and takes its colours from it.
+"""Curves of a metric against eps: as SVG that goes into the page and takes its colours from it, and as files.
 
 Text stays text, and is never read as mathematics. The same figures give the same bytes.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from contextlib import AbstractContextManager
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -54,23 +57,40 @@ _STYLE = {
 
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
-    """The metric against eps for every attack and the worst case, with bands of their intervals, as SVG."""
+    """The metric against eps for every attack and the worst case, bands of their intervals, as SVG for the page."""
+    with _style(part, metric, norm):
+        return _for_page(_saved(_curve(table, part, metric, norm), "svg").decode())
+
+
+def curve_file(table: PartTable, part: PartInfo, metric: str, norm: str, kind: Literal["svg", "png"]) -> bytes:
+    """The same figure as a file of its own, on white."""
+    with _style(part, metric, norm), mpl.rc_context({"figure.facecolor": "white"}):
+        return _saved(_curve(table, part, metric, norm), kind)
+
+
+def _style(part: PartInfo, metric: str, norm: str) -> AbstractContextManager[None]:
+    context: AbstractContextManager[None] = mpl.rc_context(
+        {**_STYLE, "svg.hashsalt": f"{part.dataset.name} {part.model} {metric} {norm}"}
+    )
+    return context
+
+
+def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
     series = _series(table, norm)
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{part.dataset.name} {part.model} {metric} {norm}"}):
-        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
-        axes = figure.add_subplot()
-        bands = len(series) - 1 <= _BANDS
-        for place, lines in enumerate(series):
-            _draw(axes, lines, table.clean, metric, place, bands)
-        _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
-        drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
-        lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
-        axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
-        _label_ends(axes, series, metric)
-        axes.set_ylabel(metric_name(metric))
-        axes.set_xlabel(f"eps ({format_norm(norm)})")
-        axes.grid(axis="y")
-        return _svg(figure)
+    figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    bands = len(series) - 1 <= _BANDS
+    for place, lines in enumerate(series):
+        _draw(axes, lines, table.clean, metric, place, bands)
+    _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
+    drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
+    lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
+    axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
+    _label_ends(axes, series, metric)
+    axes.set_ylabel(metric_name(metric))
+    axes.set_xlabel(f"eps ({format_norm(norm)})")
+    axes.grid(axis="y")
+    return figure
 
 
 def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
@@ -172,14 +192,21 @@ def _ticks(axes: Axes, eps: list[float], unit: str) -> None:
     axes.set_xticks([0.0, *eps], [labels.get(value, "") for value in [0.0, *eps]])
 
 
-def _svg(figure: Figure) -> str:
-    """The bare `<svg>` element, coloured by the page."""
-    text = io.StringIO()
+def _saved(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
+    file = io.BytesIO()
     with warnings.catch_warnings():
         # widths are measured with a font that lacks many scripts; the browser draws the text with its own
         warnings.filterwarnings("ignore", message="Glyph")
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
+        if kind == "svg":
+            FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
+        else:
+            figure.set_dpi(200)
+            FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _for_page(svg: str) -> str:
+    """The bare `<svg>` element, coloured by the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and nothing refers to them

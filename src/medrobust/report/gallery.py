@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import GalleryAttack, GalleryImage, PartInfo
 from medrobust.report.answers import answer_text, counting_detections, is_right, truth_text
 from medrobust.report.budgets import budget_text
-from medrobust.report.marks import LARGEST, Pixels, boxed, contoured, reduced
+from medrobust.report.marks import Pixels, boxes, contours
 from medrobust.report.numbers import plain
+from medrobust.report.outcomes import Outcome, by_harm, outcome_of
+from medrobust.report.pictures import Picture, fitted, lines_only, shown_size, thinned
+from medrobust.report.showing import EVERYTHING, Showing, said_of
+from medrobust.report.values import packed, whole_values
 from medrobust.statistics import TASK_TRAITS
 
-HU_WINDOW = (-600.0, 1500.0)  # level and width: lung
+# level and width in HU; the first is the one that pictures are made in
+CT_WINDOWS = (("lung", -600, 1500), ("soft tissue", 40, 400), ("bone", 400, 1800), ("brain", 40, 80))
 
-Marks = Callable[[Pixels], Pixels]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG in the page: its data URI and what it shows in words."""
-
-    source: str
-    alt: str
+Slices = list[NDArray[np.float64]]
+Values = TypeVar("Values", Tensor, NDArray[np.float32])
 
 
 @dataclass(frozen=True)
@@ -48,11 +42,20 @@ class Attacked:
     factor: int
     answer: str
     right: bool | None
+    values: str | None  # of a CT: what was added to the clean values, packed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An image of the gallery, named by its place in the data set and nothing else."""
+    """An image of the gallery, named by its place in the data set and nothing else.
+
+    Attributes:
+        size: height and width of one slice as it is shown.
+        slices: of a volume, the places of the slices that its pictures hold, one below the other.
+        outcome: what became of it over all attacks and budgets; None when records or truth do not tell.
+        harm: its place when the images are put in order of harm, 1 the worst.
+        values: of a CT, the clean values, packed.
+    """
 
     index: int
     clean: Picture
@@ -60,6 +63,11 @@ class Entry:
     answer: str
     right: bool | None
     attacks: list[Attacked]
+    size: tuple[int, int]
+    slices: tuple[int, ...]
+    outcome: Outcome | None
+    harm: int
+    values: str | None
 
     @property
     def by_attack(self) -> dict[str, list[Attacked]]:
@@ -70,114 +78,155 @@ class Entry:
         return rows
 
 
-def gallery_entries(images: list[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo) -> list[Entry]:
+def gallery_entries(
+    images: Sequence[GalleryImage], records: pl.DataFrame, name: str, part: PartInfo, showing: Showing = EVERYTHING
+) -> list[Entry]:
     """The images of a part, with the answers that the records hold for them."""
     chosen = [image for image in images if image.part == name]
     indices = pl.Series([image.index for image in chosen], dtype=pl.Int64)
     rows = records.filter((pl.col("part") == name) & pl.col("index").is_in(indices.implode()))
-    by_key = {(row["index"], row["attack"], row["norm"], row["eps"]): row for row in rows.iter_rows(named=True)}
-    by_index = {row["index"]: row for row in by_key.values()}
-    return [_entry(image, by_key, by_index.get(image.index, {}), part) for image in chosen]
-
-
-def _entry(image: GalleryImage, by_key: dict[Any, dict[str, Any]], row: dict[str, Any], part: PartInfo) -> Entry:
-    answer = answer_text(row, "before", part)
-    marks = _marks(image, image.truth, image.before, row, "before", part)
-    clean = _picture(image.clean, part.dataset, f"Image {image.index}, clean: {answer}", marks)
-    attacks = [
-        _attacked(image, attack, by_key.get((image.index, attack.attack, attack.norm, attack.eps), {}), part)
-        for attack in image.attacks
+    of_image = {int(str(index)): group for (index,), group in rows.group_by("index", maintain_order=True)}
+    empty = rows.clear()
+    order = by_harm({image.index: of_image.get(image.index, empty) for image in chosen}, part)
+    return [
+        _entry(image, of_image.get(image.index, empty), order.index(image.index) + 1, part, showing) for image in chosen
     ]
-    return Entry(image.index, clean, truth_text(row, part), answer, is_right(row, "before", part), attacks)
 
 
-def _attacked(image: GalleryImage, attack: GalleryAttack, row: dict[str, Any], part: PartInfo) -> Attacked:
+def entry_size(image: GalleryImage, records: pl.DataFrame, part: PartInfo, showing: Showing) -> int:
+    """How many characters an image takes in a page."""
+    (entry,) = gallery_entries([image], records, image.part, part, showing)
+    pictures = [entry.clean, *(p for attacked in entry.attacks for p in (attacked.adversarial, attacked.difference))]
+    values = [entry.values, *(attacked.values for attacked in entry.attacks)]
+    return sum(len(p.source) + len(p.lines or "") for p in pictures) + sum(len(text or "") for text in values)
+
+
+def shown_as(image: GalleryImage, dataset: DatasetInfo, showing: Showing = EVERYTHING) -> list[str]:
+    """What was done to the images to show them."""
+    return said_of(showing, image, dataset, _window(dataset))
+
+
+class _Drawing:
+    """How the pictures of one image are made: its slices, the size they are shown at, the values of black and white."""
+
+    def __init__(self, image: GalleryImage, part: PartInfo, showing: Showing) -> None:
+        self.image, self.part, self.showing = image, part, showing
+        self.shown = shown_size(image.clean.shape[-2], image.clean.shape[-1], showing.largest)
+        count = len(image.slices)
+        kept = min(count, showing.slices)
+        self.planes = [(2 * k + 1) * count // (2 * kept) for k in range(kept)]
+        self.low, self.high = _window(part.dataset)
+
+    def picture(self, values: Tensor, alt: str, lines: Pixels | None) -> Picture:
+        pieces = [_bytes((piece - self.low) / (self.high - self.low)) for piece in self._pieces(values.numpy())]
+        pixels = np.concatenate([fitted(piece, self.shown) for piece in pieces])
+        return Picture(self.showing.encode(pixels), alt, None if lines is None else lines_only(lines))
+
+    def change(self, change: NDArray[np.float32], factor: int, alt: str) -> Picture:
+        height, width = self.image.clean.shape[-2:]
+        size = shown_size(height, width, self.showing.largest_change)
+        pieces = [_bytes(0.5 + factor * piece / (self.high - self.low)) for piece in self._pieces(change)]
+        return Picture(self.showing.encode(np.concatenate([thinned(piece, size) for piece in pieces])), alt)
+
+    def lines(self, truth: Tensor | None, answer: Tensor | None, row: dict[str, Any], when: str) -> Pixels | None:
+        """Truth and answer: class maps from the gallery, boxes from the row of the records."""
+        if TASK_TRAITS[self.part.task].answer == "boxes":
+            known, found = (_corners(row.get(column)) for column in ("truth_boxes", f"boxes_{when}"))
+            height, width = self.image.clean.shape[-2:]
+            return boxes(known, found[counting_detections(row, when, self.part)], (height, width), self.shown)
+        if truth is None or answer is None:
+            return None
+        pairs = zip(self._planes(truth), self._planes(answer), strict=True)
+        return np.concatenate([contours(known, said, self.shown) for known, said in pairs])
+
+    def values(self, image: Tensor) -> NDArray[np.int16] | None:
+        """The values of a CT; None of other images, and where they are left out."""
+        if self.part.dataset.unit != "HU" or not self.showing.values:
+            return None
+        pieces = self._pieces(image.numpy())
+        return whole_values([piece if piece.ndim == 2 else piece[..., 0] for piece in pieces], self.shown)
+
+    def _planes(self, values: Values) -> list[Values]:
+        return [values[..., place, :, :] for place in self.planes] if self.planes else [values]
+
+    def _pieces(self, values: NDArray[np.float32]) -> Slices:
+        return [_channels(plane.astype(np.float64)) for plane in self._planes(values)]
+
+
+def _entry(image: GalleryImage, rows: pl.DataFrame, harm: int, part: PartInfo, showing: Showing) -> Entry:
+    drawing = _Drawing(image, part, showing)
+    by_key = {(row["attack"], row["norm"], row["eps"]): row for row in rows.iter_rows(named=True)}
+    row = next(iter(by_key.values()), {})
+    answer = answer_text(row, "before", part)
+    lines = drawing.lines(image.truth, image.before, row, "before")
+    values = drawing.values(image.clean)
+    attacks = [
+        _attacked(drawing, attack, by_key.get((attack.attack, attack.norm, attack.eps), {}), values)
+        for attack in showing.choose(image, rows)
+    ]
+    return Entry(
+        image.index,
+        drawing.picture(image.clean, f"Image {image.index}, clean: {answer}", lines),
+        truth_text(row, part),
+        answer,
+        is_right(row, "before", part),
+        attacks,
+        drawing.shown,
+        tuple(image.slices[place] for place in drawing.planes),
+        outcome_of(rows, part),
+        harm,
+        None if values is None else packed(values),
+    )
+
+
+def _attacked(
+    drawing: _Drawing, attack: GalleryAttack, row: dict[str, Any], clean: NDArray[np.int16] | None
+) -> Attacked:
+    image, part = drawing.image, drawing.part
     label, budget = plain(attack.attack, 40), budget_text(attack.norm, attack.eps, part)
     answer = answer_text(row, "after", part)
-    title = f"Image {image.index}, attacked by {label} at {budget}"
     truth = image.truth if attack.truth is None else attack.truth
-    marks = _marks(image, truth, attack.after, row, "after", part)
-    adversarial = _picture(attack.adversarial, part.dataset, f"{title}: {answer}", marks)
-    change = (attack.adversarial - image.clean).double()
+    lines = drawing.lines(truth, attack.after, row, "after")
+    alt = f"Image {image.index}, attacked by {label} at {budget}: {answer}"
+    change: NDArray[np.float32] = attack.adversarial.numpy() - image.clean.numpy()
     factor = amplification(attack, change, part.dataset)
-    low, high = _window(part.dataset)
-    grey = 0.5 + factor * _channels(change) / (high - low)
-    alt = f"Image {image.index}: the change made by {label}, amplified {factor} times"
-    difference = Picture(_png(_fit(_bytes(grey))), alt)
-    return Attacked(label, budget, adversarial, difference, factor, answer, is_right(row, "after", part))
+    changed = f"Image {image.index}: the change made by {label}, amplified {factor} times"
+    values = drawing.values(attack.adversarial)
+    return Attacked(
+        label,
+        budget,
+        drawing.picture(attack.adversarial, alt, lines),
+        drawing.change(change, factor, changed),
+        factor,
+        answer,
+        is_right(row, "after", part),
+        None if values is None or clean is None else packed(values - clean),
+    )
 
 
-def amplification(attack: GalleryAttack, change: Tensor, dataset: DatasetInfo) -> int:
+def amplification(attack: GalleryAttack, change: NDArray[np.float32], dataset: DatasetInfo) -> int:
     """The whole factor by which the largest change allowed (L∞), or made, nearly fills the greys."""
-    largest = attack.eps if attack.norm == "linf" else float(change.abs().max())
+    largest = attack.eps if attack.norm == "linf" else float(np.abs(change).max())
     low, high = _window(dataset)
     return max(1, math.floor((high - low) / (2 * largest))) if largest > 0 else 1
 
 
-def shown_as(image: GalleryImage, dataset: DatasetInfo) -> list[str]:
-    """What was done to the images to show them."""
-    said = []
-    if dataset.unit == "HU":
-        said.append(f"Shown in the lung window: level {HU_WINDOW[0]:g} HU, width {HU_WINDOW[1]:g} HU.")
-    if image.clean.shape[0] not in (1, 3):
-        said.append(f"Channel 1 of {image.clean.shape[0]} is shown.")
-    if max(image.clean.shape[-2:]) > LARGEST:
-        said.append(f"Images are reduced to {LARGEST} pixels on the longer side.")
-    if dataset.spatial_dims == 3:
-        said.append("Of a volume, the middle slice is shown.")
-    return said
-
-
-def _picture(image: Tensor, dataset: DatasetInfo, alt: str, marks: Marks | None) -> Picture:
-    low, high = _window(dataset)
-    pixels = _fit(_bytes((_channels(image.double()) - low) / (high - low)))
-    return Picture(_png(pixels if marks is None else marks(pixels)), alt)
-
-
-def _marks(
-    image: GalleryImage, truth: Tensor | None, answer: Tensor | None, row: dict[str, Any], when: str, part: PartInfo
-) -> Marks | None:
-    """What draws truth and answer on the pixels: class maps from the gallery, boxes from the row of the records."""
-    if TASK_TRAITS[part.task].answer == "boxes":
-        known, found = (_corners(row.get(column)) for column in ("truth_boxes", f"boxes_{when}"))
-        height, width = image.clean.shape[-2:]
-        found = found[counting_detections(row, when, part)]
-        return partial(boxed, truth=known, answer=found, size=(height, width))
-    if truth is None or answer is None:
-        return None
-    return partial(contoured, truth=truth, answer=answer)
-
-
-def _corners(boxes: list[list[float]] | None) -> NDArray[np.float64]:
-    return np.array(boxes or [], np.float64).reshape(-1, 4)
+def _corners(written: list[list[float]] | None) -> NDArray[np.float64]:
+    return np.array(written or [], np.float64).reshape(-1, 4)
 
 
 def _window(dataset: DatasetInfo) -> tuple[float, float]:
     """The values shown as black and white."""
     if dataset.unit != "HU":
         return dataset.bounds
-    level, width = HU_WINDOW
+    _, level, width = CT_WINDOWS[0]
     return level - width / 2, level + width / 2
 
 
-def _channels(image: Tensor) -> NDArray[np.float64]:
+def _channels(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`(C, H, W)` → `(H, W, 3)` for three channels, else the first, `(H, W)`."""
-    values: NDArray[np.float64] = image.numpy()
     return values.transpose(1, 2, 0) if len(values) == 3 else values[0]
 
 
 def _bytes(values: NDArray[np.float64]) -> Pixels:
     return np.round(np.nan_to_num(values).clip(0, 1) * 255).astype(np.uint8)
-
-
-def _fit(pixels: Pixels) -> Pixels:
-    height, width = reduced(*pixels.shape[:2])
-    if (height, width) == pixels.shape[:2]:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
-
-
-def _png(pixels: Pixels) -> str:
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

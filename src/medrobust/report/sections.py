@@ -18,8 +18,9 @@ from medrobust.report import attack_wording, verdicts, wording
 from medrobust.report.budgets import budget_text
 from medrobust.report.effort import Members, Spent, members, spent
 from medrobust.report.figures import curve_description, curve_svg
-from medrobust.report.gallery import Entry, gallery_entries, shown_as
+from medrobust.report.gallery import Entry, entry_size, gallery_entries, shown_as
 from medrobust.report.numbers import format_norm, metric_heading, plain
+from medrobust.report.showing import Showing, showing_for
 from medrobust.report.table import Cell, Line, PartTable, part_table
 from medrobust.statistics import TASK_TRAITS, WORST_CASE, compare_attacks
 from medrobust.statistics.conditions import images_of
@@ -33,6 +34,8 @@ class Figure:
     svg: Markup
     description: str
     caption: str
+    metric: str
+    norm: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,15 @@ def sections_of(
     """A section for each part, in the order of the run; afterchecks are told within the part that they check."""
     checks = {check for name in info.parts for check in afterchecks_of(name, info.parts)}
     names = [name for name in info.parts if name not in checks]
-    return [_section(f"part-{place}", name, records, info, gallery, summary) for place, name in enumerate(names, 1)]
+    shown = [image for image in gallery if image.part in names]
+
+    def size(image: GalleryImage, showing: Showing) -> int:
+        return entry_size(image, records, info.parts[image.part], showing)
+
+    showing = showing_for(shown, size)
+    return [
+        _section(f"part-{place}", name, records, info, shown, showing, summary) for place, name in enumerate(names, 1)
+    ]
 
 
 def _section(
@@ -91,6 +102,7 @@ def _section(
     records: pl.DataFrame,
     info: RunInfo,
     gallery: list[GalleryImage],
+    showing: Showing,
     summary: pl.DataFrame,
 ) -> Section:
     part, table = info.parts[name], part_table(summary, name)
@@ -107,8 +119,8 @@ def _section(
         wording.answer(table, part, compared),
         _figures(table, part),
         [_comparison(row, part) for frame in compared for row in frame.iter_rows(named=True)],
-        gallery_entries(images, records, name, part),
-        shown_as(images[0], part.dataset) if images else [],
+        gallery_entries(images, records, name, part, showing),
+        shown_as(images[0], part.dataset, showing) if images else [],
         size_cuts(images_of(of_part)),
         _survival(name, info, summary),
         spent(of_part, part),
@@ -161,5 +173,5 @@ def _figures(table: PartTable, part: PartInfo) -> list[Figure]:
                 continue
             caption = f"{metric_heading(metric)} against eps ({format_norm(norm)})"
             svg = Markup(curve_svg(table, part, metric, norm))  # noqa: S704 – matplotlib escapes its text
-            found.append(Figure(svg, curve_description(table, part, metric, norm), caption))
+            found.append(Figure(svg, curve_description(table, part, metric, norm), caption, metric, norm))
     return found

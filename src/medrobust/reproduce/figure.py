@@ -12,11 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from medrobust.evaluation.storage import write_whole
-from medrobust.report.gallery import Entry, Picture, gallery_entries
+from medrobust.report.gallery import Entry, gallery_entries
 from medrobust.report.numbers import plain
+from medrobust.report.pictures import Picture
 from medrobust.reproduce.experiment import Outcome
 
 WRONG = "#b3261e"
@@ -69,10 +71,16 @@ def _row(axes: list[Axes], task: str, entry: Entry, budget: str, labels: list[st
         _show(axes[place], attacked.adversarial, label, attacked.answer, attacked.right)
 
 
+def _pixels(source: str, mode: str | None = None) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+        return np.asarray(image if mode is None else image.convert(mode))
+
+
 def _show(axes: Axes, picture: Picture, title: str, answer: str, right: bool | None) -> None:
-    content = base64.b64decode(picture.source.partition(",")[2])
-    with Image.open(io.BytesIO(content)) as image:
-        axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    pixels = _pixels(picture.source)
+    height, width = pixels.shape[:2]
+    for layer in (pixels, *([_pixels(picture.lines, "RGBA")] if picture.lines else [])):
+        axes.imshow(layer, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=(0, width, height, 0))
     axes.set_title(title, fontsize=8)
     axes.set_xlabel(
         textwrap.fill(answer.partition(":")[0], _LETTERS), fontsize=8, color=WRONG if right is False else "black"

@@ -1,0 +1,179 @@
+"""What a run measured of what regulators and standards ask for, and what it did not.
+
+Every line is found in the run: it has the figure and the place of its table, or it was not measured. Nothing here says
+that a requirement is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from medrobust.evaluation.records import PartInfo
+from medrobust.report import evidence_kinds as kinds
+from medrobust.report.budgets import budget_text
+from medrobust.report.numbers import metric_name, plain
+from medrobust.report.sections import Section
+from medrobust.report.table import PartTable, attacks_of
+from medrobust.report.wording import class_metrics
+from medrobust.statistics import TASK_TRAITS
+
+_VARIATIONS = ("contrast", "bias field", "deformation", "band noise")
+
+Kind = Callable[[str, PartInfo], bool]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one part of a run measured: its figure in words, and the anchor of the table that holds it."""
+
+    part: str
+    figure: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that is asked for; `found` is empty when it was not measured in this run."""
+
+    clause: str
+    asks: str
+    found: Sequence[Found]
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A law, a guidance, a standard or a taxonomy."""
+
+    name: str
+    lines: Sequence[Line]
+
+
+def evidence(sections: Sequence[Section]) -> list[Framework]:
+    """Every line of every framework, with what the parts of a run measured of it."""
+    return [
+        Framework(name, [Line(clause, asks, _found(topics, sections)) for clause, asks, *topics in lines])
+        for name, lines in _ASKED.items()
+    ]
+
+
+def _found(topics: Sequence[str], sections: Sequence[Section]) -> list[Found]:
+    return [
+        Found(plain(section.name), figure, f"{section.anchor}-{place}")
+        for section in sections
+        if section.table is not None
+        for topic in topics
+        for figure, place in _MEASURED[topic](section, section.table)
+    ]
+
+
+Measured = list[tuple[str, str]]  # figure, the end of its table's anchor
+
+
+def _clean(section: Section, table: PartTable) -> Measured:
+    main = TASK_TRAITS[section.part.task].main
+    return [(f"{metric_name(main)} on clean images {table.clean[main]}", "results")]
+
+
+def _attacked(kind: Kind) -> Callable[[Section, PartTable], Measured]:
+    """The lowest figure under attacks of one kind, at the largest budget that they had."""
+
+    def measured(section: Section, table: PartTable) -> Measured:
+        part, main = section.part, TASK_TRAITS[section.part.task].main
+        for budget in reversed(table.budgets):
+            values = [(line[main].value, line) for line in attacks_of(budget) if kind(line.attack, part)]
+            known = [(value, line) for value, line in values if value is not None]
+            if known:
+                _, line = min(known, key=lambda one: one[0])
+                at = budget_text(line.norm, line.eps, part)
+                return [(f"{metric_name(main)} under {plain(line.attack, 40)} at {at} {line[main]}", "results")]
+        return []
+
+    return measured
+
+
+def _varied(section: Section, table: PartTable) -> Measured:
+    """Under the worst case of each family of changes that an imaging chain makes."""
+    part, main = section.part, TASK_TRAITS[section.part.task].main
+    largest = {budget[0].norm: budget for budget in table.budgets if budget[0].norm.startswith(_VARIATIONS)}
+    return [
+        (f"{metric_name(main)} at {budget_text(norm, budget[-1].eps, part)} {budget[-1][main]}", "results")
+        for norm, budget in largest.items()
+    ]
+
+
+def _survived(section: Section, _: PartTable) -> Measured:
+    main = metric_name(TASK_TRAITS[section.part.task].main)
+    return [(f"{main} on clean images after {plain(one.name)} {one.clean}", "survival") for one in section.survival]
+
+
+def _by_class(section: Section, table: PartTable) -> Measured:
+    metrics = class_metrics(table, section.part)
+    return [(f"{metric_name(metrics[0].partition(':')[0])} of {len(metrics)} classes", "classes")] if metrics else []
+
+
+# what a line below may name; a line that names nothing asks for what no run of this tool measures
+_MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
+    "clean": _clean,
+    "any attack": _attacked(lambda *_: True),
+    "white box": _attacked(kinds.by_gradients),
+    "answers": _attacked(kinds.by_answers),
+    "scores": _attacked(kinds.by_scores),
+    "decisions": _attacked(kinds.by_decisions),
+    "transfer": _attacked(kinds.by_transfer),
+    "universal": _attacked(kinds.universal),
+    "variation": _varied,
+    "survival": _survived,
+    "classes": _by_class,
+}
+
+# framework → clause, what it asks for in short, what of it a run can measure
+_ASKED: dict[str, list[tuple[str, ...]]] = {
+    "EU AI Act, Regulation (EU) 2024/1689, Article 15": [
+        ("15(1), 15(3)", "Accuracy, with the metrics that it is declared in", "clean"),
+        ("15(4)", "Robustness against errors, faults and inconsistencies in the environment", "variation", "survival"),
+        (
+            "15(5)",
+            "Cybersecurity: inputs designed to cause a mistake (adversarial examples, evasion)",
+            "any attack",
+        ),
+        ("15(5)", "Cybersecurity: poisoning of training data or of pre-trained components"),
+        ("15(5)", "Cybersecurity: confidentiality attacks"),
+        ("15(1)", "Consistency over the lifecycle of the system"),
+    ],
+    "FDA, AI-Enabled Device Software Functions (draft guidance, January 2025)": [
+        ("Performance validation", "Performance with its uncertainty", "clean"),
+        ("Performance validation", "Performance class by class", "classes"),
+        ("Performance validation", "Performance in subgroups of patients, sites and devices"),
+        ("Cybersecurity", "Model evasion", "any attack"),
+        ("Cybersecurity", "Data poisoning"),
+        ("Cybersecurity", "Model inversion and stealing"),
+        ("Cybersecurity", "Data leakage"),
+        ("Cybersecurity", "Overfitting, model bias"),
+        ("Cybersecurity", "Performance drift"),
+    ],
+    "ISO/IEC TR 24029-1:2021, robustness of neural networks": [
+        ("Statistical methods", "A measure on test data, with its confidence", "clean"),
+        ("Formal methods", "A proof over a domain of inputs"),
+        ("Empirical methods", "Experiments with changed inputs", "any attack", "variation"),
+    ],
+    "NIST AI 100-2 E2025, attacks on predictive AI": [
+        ("Evasion", "White-box attacks", "white box"),
+        ("Evasion", "Black-box attacks by scores", "scores"),
+        ("Evasion", "Black-box attacks by decisions", "decisions"),
+        ("Evasion", "Transfer of attacks from other models", "transfer"),
+        ("Evasion", "Universal changes, one for all images", "universal"),
+        ("Evasion", "Physically realizable attacks"),
+        ("Poisoning", "Poisoning of data and models, backdoors"),
+        ("Privacy", "Reconstruction, membership inference, model extraction"),
+    ],
+    "MITRE ATLAS": [
+        ("AML.T0015", "Evade ML Model", "any attack"),
+        ("AML.T0043.000", "Craft Adversarial Data: White-Box Optimization", "white box"),
+        ("AML.T0043.001", "Craft Adversarial Data: Black-Box Optimization", "answers"),
+        ("AML.T0043.002", "Craft Adversarial Data: Black-Box Transfer", "transfer"),
+        ("AML.T0043.003", "Craft Adversarial Data: Manual Modification"),
+        ("AML.T0043.004", "Craft Adversarial Data: Insert Backdoor Trigger"),
+        ("AML.T0020", "Poison Training Data"),
+    ],
+}

@@ -1,0 +1,62 @@
+"""A run as a report tells it: its sections and what else every format needs, each computed once, when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import polars as pl
+import yaml
+
+from medrobust.evaluation.records import GalleryImage, RunInfo
+from medrobust.report.evidence import Framework, evidence
+from medrobust.report.folders import without_folders
+from medrobust.report.sections import Section, sections_of
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of a run.
+
+    Attributes:
+        records: rows as `medrobust.evaluation.records.SCHEMA`.
+        info: the run.
+        gallery: images to show; may be empty.
+        summary: what `medrobust.statistics.summarise` gave for the records.
+    """
+
+    records: pl.DataFrame
+    info: RunInfo
+    gallery: Sequence[GalleryImage]
+    summary: pl.DataFrame
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """One for each part."""
+        return sections_of(self.records, self.info, list(self.gallery), self.summary)
+
+    @cached_property
+    def evidence(self) -> list[Framework]:
+        """What was measured of what regulators ask for."""
+        return evidence(self.sections)
+
+    @property
+    def without_images(self) -> Told:
+        """The same without its gallery, of which most formats show nothing."""
+        return replace(self, gallery=())
+
+    @property
+    def settings(self) -> object:
+        """The configuration as plain values, whatever it held, without folders; None when there is none."""
+        if self.info.config is None:
+            return None
+        return without_folders(json.loads(json.dumps(self.info.config, default=str)))
+
+    @property
+    def config(self) -> str | None:
+        """The same as YAML."""
+        if self.settings is None:
+            return None
+        return yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).strip()
