@@ -2,6 +2,7 @@
 # make test   creates .venv if needed, installs the test extra, runs the whole suite
 # make lint   style, types and import rules
 # make docs   the documentation in build/site/, its tutorials run on the way; a warning is an error
+# make screenshots   the pictures of a report in the documents, anew (needs Chromium)
 # make coverage   the suite again, slower, with the lines that no test reaches
 PYTHON ?= python3
 VENV ?= .venv
