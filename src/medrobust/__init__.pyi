@@ -59,6 +59,7 @@ from medrobust.attacks import (
     NaturalEvolution as NaturalEvolution,
     Normalisation as Normalisation,
     OneChange as OneChange,
+    OutputObjective as OutputObjective,
     PatchWise as PatchWise,
     Scales as Scales,
     SegPGD as SegPGD,
@@ -91,6 +92,7 @@ from medrobust.data import (
     Sample as Sample,
     open_dataset as open_dataset,
     pad_boxes as pad_boxes,
+    stack as stack,
 )
 from medrobust.errors import InputError as InputError, MedrobustError as MedrobustError
 from medrobust.models import (

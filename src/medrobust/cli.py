@@ -100,6 +100,7 @@ def evaluate(
     batch_size: BatchSize = None,
     device: Device = None,
     skip_bad: SkipBad = False,
+    settings: Settings = None,
     survive: Annotated[
         bool,
         typer.Option("--survive", help="Measure the attacked images also after rounding, JPEG, smoothing, resampling."),

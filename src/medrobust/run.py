@@ -221,10 +221,10 @@ def evaluate(
         config: for `run.json`, e.g. the file that the run was started from.
         progress: show a progress bar on standard error.
         listen: hears what is being done, and how many records of how many are.
-        afterchecks: how the attacked images are measured once more, each as a part of its own, "<name>, <check>":
+        afterchecks: how the attacked images are measured once more, each as a part of its own, `<name>, <check>`:
             `medrobust.evaluation.SURVIVAL` (saved, compressed, smoothed, resampled), `another_model` (transfer).
-        surrogates: name → another model; every attack is also made on each of them and shown to the victim, "pgd via
-            <name>". A victim without gradients is then attacked by those and by the attacks that need none.
+        surrogates: name → another model; every attack is also made on each of them and shown to the victim, `pgd via
+            <name>`. A victim without gradients is then attacked by those and by the attacks that need none.
         probes: how many images are probed afterwards for `Run.trust`: can the figures be trusted? 16 tell enough.
         expect: what the main metric on clean images is known to be; `Run.trust` says whether it is.
 

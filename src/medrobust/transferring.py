@@ -41,8 +41,8 @@ def transfer_matrix(
 
     Returns:
         A row for each model that the images were made on ("source"), after one for the clean images. For each model
-        that saw them, by its name: "<name>: <main metric>" on those images, "<name>: success", the share fooled among
-        the images that it answered right before (null for clean), and "<name>: n", how many those are.
+        that saw them, by its name: `<name>: <main metric>` on those images, `<name>: success`, the share fooled among
+        the images that it answered right before (null for clean), and `<name>: n`, how many those are.
 
     Raises:
         InputError: there are fewer than two models, one is named "clean", or they do not fit each other or the data.

@@ -487,3 +487,14 @@ def test_the_first_word_comes_fast():
     code = "import sys; sys.argv = ['medrobust', '--help']\nfrom medrobust.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("attack", "--out", "images")])
+def test_any_field_of_a_run_can_be_set(medrobust, command):
+    code, _, err = medrobust(*command, "--set", "threat.nrom=l2")
+    assert code == 2
+    assert "threat.nrom" in err
+    assert "threat.norm" in err
+    code, _, err = medrobust(*command, "--set", "model.overlap=much")
+    assert code == 2
+    assert "model.overlap" in err

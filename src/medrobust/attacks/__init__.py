@@ -39,7 +39,7 @@ from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.losses import DLR, JensenShannon, Logit, Margin, SquaredScore, TargetedDLR
 from medrobust.attacks.losses_catalogue import LOSSES, make_loss
 from medrobust.attacks.named_ensembles import Medrobust, Standard
-from medrobust.attacks.objectives import TaskLoss
+from medrobust.attacks.objectives import OutputObjective, TaskLoss
 from medrobust.attacks.patches import PatchWise
 from medrobust.attacks.protocols import Attack, Preparable
 from medrobust.attacks.result import AttackResult
@@ -137,6 +137,7 @@ __all__ = [
     "NaturalEvolution",
     "Normalisation",
     "OneChange",
+    "OutputObjective",
     "PatchWise",
     "Preparable",
     "Scales",
