@@ -18,8 +18,8 @@ from synthetic_run import (
 )
 
 from medrobust.harm import referable
+from medrobust.report import write_report
 from medrobust.report.confusion import label_flows, turned
-from medrobust.report.html import render
 from medrobust.report.sample_size import size_sentences
 from medrobust.report.subgroups import group_tables
 from medrobust.run import Run
@@ -46,9 +46,10 @@ def whole() -> SyntheticRun:
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    run = whole()
-    return render(run.records, run.info, [], summarise(run.records, run.info, resamples=50))
+def page(tmp_path_factory) -> str:
+    run, path = whole(), tmp_path_factory.mktemp("page") / "report.html"
+    write_report(run.records, run.info, [], path, summary=summarise(run.records, run.info, resamples=50))
+    return path.read_text()
 
 
 def test_every_section_is_there_and_inert(page):
