@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from medrobust.attacks.catalogue import ATTACKS
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.attack_wording import WITHOUT_GRADIENTS, attack_name, ensembles, is_transfer
+from medrobust.report.attack_wording import ensembles
+from medrobust.statistics.attack_kinds import WITHOUT_GRADIENTS, attack_name, is_transfer
 
 _DECISIONS = {"hopskipjump", "boundary"}
 _ENSEMBLES = {"ensemble", "standard", "medrobust"}

@@ -28,8 +28,9 @@ from medrobust.statistics.conditions import Condition
 from medrobust.statistics.metric import Metric, class_name, number
 from medrobust.statistics.metrics import known_labels
 from medrobust.statistics.resampling import bootstrap
+from medrobust.statistics.summary import key_of
 from medrobust.statistics.sums import SumStatistic, mean
-from medrobust.statistics.tabulating import FIGURE, KEY, Figure, PartRecords, Resampling, Row, key_of, tabulate
+from medrobust.statistics.tabulating import FIGURE, KEY, Figure, PartRecords, Resampling, Row, tabulate
 from medrobust.statistics.task_traits import TASK_TRAITS
 
 BINS = 15

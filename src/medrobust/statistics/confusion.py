@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.statistics.metric import class_name
 from medrobust.statistics.metrics import known_labels
-from medrobust.statistics.tabulating import KEY, PartRecords, Resampling, Row, key_of, tabulate
+from medrobust.statistics.summary import key_of
+from medrobust.statistics.tabulating import KEY, PartRecords, Resampling, Row, tabulate
 from medrobust.statistics.task_traits import TASK_TRAITS
 
 TRUTH, BEFORE = "truth", "clean answer"

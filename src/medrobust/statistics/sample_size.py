@@ -20,7 +20,8 @@ from scipy import stats
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
 from medrobust.statistics.metrics import image_values
-from medrobust.statistics.tabulating import FIGURE, KEY, PartRecords, Resampling, Row, key_of, tabulate
+from medrobust.statistics.summary import key_of
+from medrobust.statistics.tabulating import FIGURE, KEY, PartRecords, Resampling, Row, tabulate
 from medrobust.statistics.task_traits import TASK_TRAITS
 
 HALF_WIDTH = 0.02  # ± 2 points

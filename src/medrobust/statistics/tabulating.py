@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.statistics.conditions import Condition, conditions_of, images_of
-from medrobust.statistics.figure import Figure as OneFigure
 from medrobust.statistics.metric import Metric
-from medrobust.statistics.resampling import Clusters, bootstrap, clusters_of
-from medrobust.statistics.summary import check_resampling
+from medrobust.statistics.resampling import Clusters, clusters_of
+from medrobust.statistics.summary import check_resampling, clusters_used, interval_rows, key_of
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 Row = dict[str, object]
@@ -80,27 +79,12 @@ class PartRecords:
 
     def figure(self, condition: Condition, codes: NDArray[np.int64], metric: Metric, **fields: object) -> Figure:
         """A metric of a condition, with further fields of its row."""
-        return {**key_of(condition), **fields}, metric, int(np.count_nonzero(np.bincount(codes[metric.used])))
+        return {**key_of(condition), **fields}, metric, clusters_used(metric, codes)
 
     def with_intervals(self, figures: Iterable[Figure]) -> list[Row]:
         """The rows of figures, all on the same resamples."""
-        listed, how = list(figures), self.resampling
-        statistics = [metric.statistic for _, metric, _ in listed if metric.statistic is not None]
-        resampled = iter(bootstrap(statistics, self.clusters.count, how.resamples, how.seed))
-        rows = []
-        for fields, metric, clusters in listed:
-            drawn = None if metric.statistic is None else next(resampled)
-            n, shares = int(metric.used.sum()), (metric.is_share, metric.is_share)
-            figure = OneFigure(metric.name, ("", "", 0.0), metric.value, n, clusters, drawn, *shares)
-            (low, high), _ = figure.interval(how.confidence) or ((None, None), None)
-            basis = {"n": n, "clusters": clusters, "resampled": self.clusters.kind}
-            rows.append({**fields, "metric": metric.name, "value": metric.value, "low": low, "high": high, **basis})
-        return rows
-
-
-def key_of(condition: Condition) -> Row:
-    """The fields by which tables name a condition."""
-    return {"attack": condition.attack, "norm": condition.norm, "eps": condition.eps}
+        how = self.resampling
+        return interval_rows(list(figures), self.clusters, how.resamples, how.confidence, how.seed)
 
 
 def tabulate(
