@@ -31,8 +31,8 @@ from medrobust.evaluation import (
     RunInfo,
     StoredRun,
     aftercheck_part,
-    afterchecks_of,
     measure,
+    own_parts,
     read_run,
     save_run,
 )
@@ -42,16 +42,7 @@ from medrobust.evaluation.storage import write_whole
 from medrobust.models import weights_fingerprint
 from medrobust.progress import Listen, progress_bar
 from medrobust.report import more_of, terminal_table, trust_json, trust_summary, write_report
-from medrobust.statistics import (
-    Check,
-    calibration,
-    confusion,
-    harm,
-    sample_size,
-    subgroups,
-    summarise,
-    trust_checks,
-)
+from medrobust.statistics import Check, Tables, summarise, trust_checks
 from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
@@ -95,40 +86,40 @@ class Run:
         return summarise(self.records, self.info)
 
     @cached_property
+    def tables(self) -> Tables:
+        """The tables beside the summary; each is computed when it is first asked for."""
+        return Tables(self.records, self.info)
+
+    @property
     def subgroups(self) -> pl.DataFrame:
         """The main metric in each group of the columns that the run names, and the gaps; see `statistics.subgroups`."""
-        return subgroups(self.records, self.info)
+        return self.tables.subgroups
 
-    @cached_property
+    @property
     def confusion(self) -> pl.DataFrame:
         """Which class turns into which, as `medrobust.statistics.confusion` tells it."""
-        return confusion(self.records, self.info)
+        return self.tables.confusion
 
-    @cached_property
+    @property
     def harm(self) -> pl.DataFrame:
         """What the answers cost, of tasks with costs, as `medrobust.statistics.harm` tells it."""
-        return harm(self.records, self.info)
+        return self.tables.harm
 
-    @cached_property
+    @property
     def calibration(self) -> pl.DataFrame:
         """How sure the model is of its answers, and how far it should be; see `medrobust.statistics.calibration`."""
-        return calibration(self.records, self.info)
+        return self.tables.calibration
 
-    @cached_property
+    @property
     def sample_size(self) -> pl.DataFrame:
         """How many images an interval of ± 2 points needs, as `medrobust.statistics.sample_size` tells it."""
-        return sample_size(self.records, self.info)
+        return self.tables.sample_size
 
     @cached_property
     def trust(self) -> dict[str, list[Check]]:
         """Can the figures be trusted? For each part (afterchecks are none) its checks, see `docs/trust.md`."""
-        known = self.info.parts
-        after = {check for name in known for check in afterchecks_of(name, known)}
-        return {
-            name: trust_checks(self.records, self.summary, name, part)
-            for name, part in known.items()
-            if name not in after
-        }
+        parts = own_parts(self.info.parts)
+        return {name: trust_checks(self.records, self.summary, name, part) for name, part in parts.items()}
 
     def table(self) -> Table:
         """The summary as a person reads it, and what the checks of trust say."""
@@ -141,7 +132,8 @@ class Run:
         Raises:
             InputError: there is no such format, or the file cannot be written.
         """
-        write_report(self.records, self.info, self.gallery, Path(path), summary=self.summary, format=format)
+        whole = (self.records, self.info, self.gallery, Path(path))
+        write_report(*whole, summary=self.summary, tables=self.tables, format=format)
 
     def save(self, folder: str | Path) -> None:
         """Write records, info, gallery, report and `trust.json` to a new folder, whole or not at all.

@@ -6,13 +6,13 @@ from synthetic_run import classifier_records, part_info, run_info, two_part_run
 
 from medrobust.report.evidence import evidence
 from medrobust.report.told import Told
-from medrobust.statistics import summarise
+from medrobust.statistics import Tables, summarise
 
 
 def found(attacks: dict[str, dict], records=None, **part) -> dict[tuple[str, str], list]:
     records = classifier_records("p", attacks=tuple(attacks)) if records is None else records
     info = run_info({"p": part_info("ordinal", "abcde", attacks=attacks, **part)})
-    told = Told(records, info, [], summarise(records, info))
+    told = Told(records, info, [], summarise(records, info), Tables(records, info))
     return {(one.name.split(",")[0], line.clause, line.asks): line.found for one in told.evidence for line in one.lines}
 
 
@@ -81,7 +81,7 @@ def test_changes_of_the_imaging_chain_count_as_such():
 
 def test_what_no_run_measures_is_never_said_to_be_measured():
     run = two_part_run()
-    told = Told(run.records, run.info, [], summarise(run.records, run.info))
+    told = Told(run.records, run.info, [], summarise(run.records, run.info), Tables(run.records, run.info))
     never = (
         "poisoning",
         "Poison",
@@ -101,6 +101,6 @@ def test_what_no_run_measures_is_never_said_to_be_measured():
 
 def test_a_part_of_which_no_image_was_evaluated_is_no_evidence():
     run = two_part_run()
-    told = Told(run.records, run.info, [], summarise(run.records, run.info))
+    told = Told(run.records, run.info, [], summarise(run.records, run.info), Tables(run.records, run.info))
     empty = [dataclasses.replace(section, table=None) for section in told.sections]
     assert all(not line.found for framework in evidence(empty) for line in framework.lines)

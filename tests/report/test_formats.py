@@ -102,7 +102,7 @@ def test_no_format_names_a_sample_a_patient_or_a_folder(run, tmp_path):
 def test_markdown_has_the_table_and_figures_that_are_there(run, tmp_path):
     text = written(run, tmp_path, "markdown")
     html = MarkdownIt("commonmark").enable("table").render(text)
-    assert html.count("<table>") == 2 * 3 + 5
+    assert html.count("<table>") == 2 * 4 + 5
     summary = summarise(run.records, run.info)
     value = summary.filter(part="grades", attack="worst case", metric="accuracy", eps=1 / 255)["value"].item()
     assert f"| L∞ ≤ 1/255 | worst case | {value:.2f} [" in text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import polars as pl
 import pytest
 from synthetic_run import (
@@ -22,8 +25,9 @@ from medrobust.report import write_report
 from medrobust.report.confusion import label_flows, turned
 from medrobust.report.sample_size import size_sentences
 from medrobust.report.subgroups import group_tables
+from medrobust.report.told import Told
 from medrobust.run import Run
-from medrobust.statistics import confusion, sample_size, subgroups, summarise
+from medrobust.statistics import Tables, confusion, sample_size, subgroups, summarise
 
 HOSTILE = "<script>alert(1)</script>"
 GRADES = ["no DR", "mild", HOSTILE, "severe", "proliferative"]
@@ -66,6 +70,43 @@ def test_every_section_is_there_and_inert(page):
     assert "Left out by site: 1 group of fewer than 6 patients (3 images, 1 patient), too few for a figure." in page
     assert "the records hold no probability of each pixel" in page
     assert page.count("<h3>Clinical harm</h3>") == 1
+
+
+def test_evidence_of_groups_and_confidence_leads_to_their_tables(page):
+    run = whole()
+    told = Told(
+        run.records, run.info, [], summarise(run.records, run.info, resamples=50), Tables(run.records, run.info)
+    )
+    lines = {line.asks: line.found for framework in told.evidence for line in framework.lines}
+    (groups,) = lines["Performance in subgroups of patients, sites and devices"]
+    assert (groups.part, groups.anchor) == ("grades", "part-1-group-1")
+    assert groups.figure == "2 groups by site"
+    confidence = lines["How far the confidence of outputs can be relied on"]
+    assert [found.part for found in confidence] == ["grades", "findings"]
+    for found in (groups, *confidence):
+        assert f'id="{found.anchor}"' in page
+
+
+def test_the_json_and_the_markdown_hold_the_tables(tmp_path):
+    run = whole()
+    made = {"summary": summarise(run.records, run.info, resamples=50), "tables": Tables(run.records, run.info)}
+    write_report(run.records, run.info, [], tmp_path / "report.json", **made)
+    text = (tmp_path / "report.json").read_text()
+    assert "Dr. Rare" not in text
+    jsonschema.validate(
+        json.loads(text), json.loads((Path(__file__).parents[2] / "docs/report.schema.json").read_text())
+    )
+    grades, findings, tissue = (part["tables"] for part in json.loads(text)["parts"])
+    assert len(grades["subgroups"]) == len(subgroups(run.records, run.info))
+    assert sum(row["count"] for row in grades["confusion"] if row["attack"] == "clean") == 60
+    assert {row["metric"] for row in findings["calibration"]} >= {"ECE"}
+    assert grades["harm"]
+    assert tissue["harm"] == tissue["confusion"] == []
+    write_report(run.records, run.info, [], tmp_path / "report.md", **made)
+    text = (tmp_path / "report.md").read_text()
+    assert "### Groups of patients" in text
+    assert "Dr. Rare" not in text
+    assert HOSTILE not in text
 
 
 def test_the_terminal_tells_the_same_in_short():

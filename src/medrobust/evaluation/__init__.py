@@ -1,6 +1,13 @@
 """Evaluation: from data set, attacks and budgets to records, and records on disk."""
 
-from medrobust.evaluation.afterchecks import SURVIVAL, Aftercheck, aftercheck_part, afterchecks_of, another_model
+from medrobust.evaluation.afterchecks import (
+    SURVIVAL,
+    Aftercheck,
+    aftercheck_part,
+    afterchecks_of,
+    another_model,
+    own_parts,
+)
 from medrobust.evaluation.columns import hash_patient
 from medrobust.evaluation.export import export_adversarial
 from medrobust.evaluation.measure import Campaign, Measured, measure
@@ -35,6 +42,7 @@ __all__ = [
     "export_adversarial",
     "hash_patient",
     "measure",
+    "own_parts",
     "read_run",
     "save_run",
 ]

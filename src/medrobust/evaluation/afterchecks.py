@@ -52,6 +52,12 @@ def afterchecks_of(part: str, parts: Mapping[str, PartInfo]) -> list[str]:
     return [name for name, other in parts.items() if name.startswith(f"{part}, ") and other.data_sha256 == data]
 
 
+def own_parts(parts: Mapping[str, PartInfo]) -> dict[str, PartInfo]:
+    """The parts that are no aftercheck of another."""
+    checks = {check for name in parts for check in afterchecks_of(name, parts)}
+    return {name: part for name, part in parts.items() if name not in checks}
+
+
 SURVIVAL = (
     Aftercheck("8-bit rounding", BitDepth(8)),
     Aftercheck("JPEG 90", JPEG(90)),

@@ -15,7 +15,7 @@ from medrobust.report.folders import without_absolute, without_folder, without_f
 from medrobust.report.sections import Comparison, Section, Survival
 from medrobust.report.table import Cell, Line, PartTable
 from medrobust.report.told import Told
-from medrobust.statistics import TASK_TRAITS
+from medrobust.statistics import TASK_TRAITS, Check, Tables
 
 DOCUMENT_VERSION = 1
 
@@ -57,7 +57,11 @@ class AfterData:
 
 @dataclass(frozen=True)
 class PartData:
-    """One data set × model. `conditions` is empty, and what is computed null, when no image was evaluated."""
+    """One data set × model. `conditions` is empty, and what is computed null, when no image was evaluated.
+
+    `tables` holds rows by the table's name: "subgroups", "confusion", "harm", "calibration", "reliability" and
+    "sample_size", as `docs/subgroups.md` tells them.
+    """
 
     name: str
     task: str
@@ -83,6 +87,8 @@ class PartData:
     conditions: list[ConditionData]
     survival: list[AfterData]
     comparisons: list[Comparison]
+    trust: list[Check]
+    tables: dict[str, list[dict[str, Any]]]
     limits: list[str]
 
 
@@ -142,13 +148,13 @@ def _document(told: Told) -> ReportDocument:
         info.seed,
         info.device,
         info.versions,
-        [_part(section) for section in told.sections],
+        [_part(section, told.tables) for section in told.sections],
         [_line(framework.name, line) for framework in told.evidence for line in framework.lines],
         told.settings,
     )
 
 
-def _part(section: Section) -> PartData:
+def _part(section: Section, tables: Tables) -> PartData:
     part, table = section.part, section.table
     skipped = [wording.skipped_sentence(part)] if part.skipped else []
     return PartData(
@@ -176,6 +182,8 @@ def _part(section: Section) -> PartData:
         conditions=[_condition(line, section) for line in table.lines] if table else [],
         survival=[_after(one, section) for one in section.survival],
         comparisons=list(section.comparisons),
+        trust=list(section.trust.checks) if section.trust else [],
+        tables=dict(tables.rows(section.name)) if table else {},
         limits=_limits(section, table),
     )
 

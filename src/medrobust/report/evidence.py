@@ -112,6 +112,23 @@ def _by_class(section: Section, table: PartTable) -> Measured:
     return [(f"{metric_name(metrics[0].partition(':')[0])} of {len(metrics)} classes", "classes")] if metrics else []
 
 
+def _by_group(section: Section, _: PartTable) -> Measured:
+    return [
+        (f"{len(one.lines)} groups by {plain(one.column, 40)}", f"group-{place}")
+        for place, one in enumerate(section.groups, 1)
+        if one.lines
+    ]
+
+
+def _confidence(section: Section, _: PartTable) -> Measured:
+    return [] if section.calibration is None else [("how sure the model is of right and wrong answers", "calibration")]
+
+
+def _trusted(section: Section, _: PartTable) -> Measured:
+    checked = section.trust and any(check.verdict != "not applicable" for check in section.trust.checks)
+    return [(plain(section.trust.line, 400), "trust")] if section.trust and checked else []
+
+
 # what a line below may name; a line that names nothing asks for what no run of this tool measures
 _MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
     "clean": _clean,
@@ -125,6 +142,9 @@ _MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
     "variation": _varied,
     "survival": _survived,
     "classes": _by_class,
+    "groups": _by_group,
+    "confidence": _confidence,
+    "trust": _trusted,
 }
 
 # framework → clause, what it asks for in short, what of it a run can measure
@@ -144,7 +164,8 @@ _ASKED: dict[str, list[tuple[str, ...]]] = {
     "FDA, AI-Enabled Device Software Functions (draft guidance, January 2025)": [
         ("Performance validation", "Performance with its uncertainty", "clean"),
         ("Performance validation", "Performance class by class", "classes"),
-        ("Performance validation", "Performance in subgroups of patients, sites and devices"),
+        ("Performance validation", "Performance in subgroups of patients, sites and devices", "groups"),
+        ("Performance validation", "How far the confidence of outputs can be relied on", "confidence"),
         ("Cybersecurity", "Model evasion", "any attack"),
         ("Cybersecurity", "Data poisoning"),
         ("Cybersecurity", "Model inversion and stealing"),
@@ -154,6 +175,7 @@ _ASKED: dict[str, list[tuple[str, ...]]] = {
     ],
     "ISO/IEC TR 24029-1:2021, robustness of neural networks": [
         ("Statistical methods", "A measure on test data, with its confidence", "clean"),
+        ("Empirical methods", "Whether the test itself can be relied on", "trust"),
         ("Formal methods", "A proof over a domain of inputs"),
         ("Empirical methods", "Experiments with changed inputs", "any attack", "variation"),
     ],

@@ -18,7 +18,7 @@ from medrobust.report.latex import latex_tables
 from medrobust.report.markdown import markdown_files, model_card
 from medrobust.report.stability import stability_section
 from medrobust.report.told import Told
-from medrobust.statistics import summarise
+from medrobust.statistics import Tables, summarise
 
 Files = dict[str, bytes]
 """Path beside the main file → content; the main file's is ""."""
@@ -57,6 +57,7 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     summary: pl.DataFrame | None = None,
+    tables: Tables | None = None,
     format: str | None = None,  # noqa: A002 – what it is called everywhere
 ) -> None:
     """Write the report of a run.
@@ -68,6 +69,7 @@ def write_report(
         path: the (main) file; it appears whole or not at all, and replaces an older one. The HTML page shows a
             stability analysis that lies beside it in a folder `stability`.
         summary: what `medrobust.statistics.summarise` gave for these records; computed when not given.
+        tables: of these records; made when not given.
         format: "html", "markdown", "latex", "json", "csv" or "model-card"; when not given, as the suffix says (.md,
             .tex, .json, .csv), else HTML.
 
@@ -77,7 +79,8 @@ def write_report(
     path = Path(path)
     chosen = format_of(format or _SUFFIXES.get(path.suffix.lower(), "html"))
     found = summarise(records, info) if summary is None else summary
-    told = Told(records, info, gallery, found, stability_section(path.parent))
+    beside = Tables(records, info) if tables is None else tables
+    told = Told(records, info, gallery, found, beside, stability_section(path.parent))
     for name, content in chosen.files(told).items():
         if name:
             make_folder((path.parent / name).parent)

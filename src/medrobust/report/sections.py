@@ -7,13 +7,13 @@ A new section is a field of `Section`, the function that fills it, and a partial
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from markupsafe import Markup
 
-from medrobust.evaluation import afterchecks_of
+from medrobust.evaluation import afterchecks_of, own_parts
 from medrobust.evaluation.records import GalleryImage, PartInfo, RunInfo
 from medrobust.report import verdicts, wording
 from medrobust.report.areas import areas_of, strongest_of
@@ -31,18 +31,7 @@ from medrobust.report.showing import Showing, showing_for
 from medrobust.report.subgroups import GroupTable, group_tables
 from medrobust.report.table import Cell, Line, PartTable, part_table
 from medrobust.report.trust import TrustSection, trust_section
-from medrobust.statistics import (
-    TASK_TRAITS,
-    WORST_CASE,
-    calibration,
-    compare_attacks,
-    confusion,
-    harm,
-    reliability,
-    sample_size,
-    subgroups,
-    trust_checks,
-)
+from medrobust.statistics import TASK_TRAITS, WORST_CASE, Tables, compare_attacks, trust_checks
 from medrobust.statistics.attack_kinds import attack_name
 from medrobust.statistics.conditions import images_of
 from medrobust.statistics.masks import size_cuts
@@ -111,11 +100,10 @@ class Section:
 
 
 def sections_of(
-    records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame
+    records: pl.DataFrame, info: RunInfo, gallery: list[GalleryImage], summary: pl.DataFrame, tables: Tables
 ) -> list[Section]:
     """A section for each part, in the order of the run; afterchecks are told within the part that they check."""
-    checks = {check for name in info.parts for check in afterchecks_of(name, info.parts)}
-    names = [name for name in info.parts if name not in checks]
+    names = list(own_parts(info.parts))
     shown = [image for image in gallery if image.part in names]
 
     def size(image: GalleryImage, showing: Showing) -> int:
@@ -123,7 +111,8 @@ def sections_of(
 
     showing = showing_for(shown, size)
     return [
-        _section(f"part-{place}", name, records, info, shown, showing, summary) for place, name in enumerate(names, 1)
+        _section(f"part-{place}", name, records, info, shown, showing, summary, tables)
+        for place, name in enumerate(names, 1)
     ]
 
 
@@ -135,6 +124,7 @@ def _section(
     gallery: list[GalleryImage],
     showing: Showing,
     summary: pl.DataFrame,
+    tables: Tables,
 ) -> Section:
     part, table = info.parts[name], part_table(summary, name)
     if table is None:
@@ -160,22 +150,21 @@ def _section(
         areas_of(table, part),
         strongest_of(table, part),
         trust=trust_section(trust_checks(records, summary, name, part)),
-        **_of_patients(name, of_part, info),
+        **_of_patients(name, part, tables),
     )
 
 
-def _of_patients(name: str, records: pl.DataFrame, info: RunInfo) -> dict[str, Any]:
+def _of_patients(name: str, part: PartInfo, tables: Tables) -> dict[str, Any]:
     """What groups, classes, costs and confidences there are, and how many images it takes to know them."""
-    part = info.parts[name]
-    alone = replace(info, parts={name: part})
-    classes = confusion(records, alone)
+    here = pl.col("part") == name
+    classes = tables.confusion.filter(here)
     return {
-        "groups": group_tables(subgroups(records, alone), part),
+        "groups": group_tables(tables.subgroups.filter(here), part),
         "turned": turned(classes, part),
         "label_flows": label_flows(classes, part),
-        "harm": harm_table(harm(records, alone), name, part),
-        "calibration": calibration_of(calibration(records, alone), reliability(records, alone), name, part),
-        "size": size_sentences(sample_size(records, alone), name, part),
+        "harm": harm_table(tables.harm, name, part),
+        "calibration": calibration_of(tables.calibration, tables.reliability, name, part),
+        "size": size_sentences(tables.sample_size, name, part),
     }
 
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medrobust.evaluation import afterchecks_of
+from medrobust.evaluation import own_parts
 from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.report.harm import harm_table
 from medrobust.report.numbers import plain
@@ -24,9 +24,7 @@ def more_of(groups: pl.DataFrame, harm: pl.DataFrame, sizes: pl.DataFrame, info:
         groups, harm, sizes: what `medrobust.statistics.subgroups`, `harm` and `sample_size` returned.
         info: the run.
     """
-    checks = {check for name in info.parts for check in afterchecks_of(name, info.parts)}
-    own = {name: part for name, part in info.parts.items() if name not in checks}
-    return {name: _of_part(name, part, groups, harm, sizes) for name, part in own.items()}
+    return {name: _of_part(name, part, groups, harm, sizes) for name, part in own_parts(info.parts).items()}
 
 
 def _of_part(

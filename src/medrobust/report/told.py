@@ -15,6 +15,7 @@ from medrobust.report.evidence import Framework, evidence
 from medrobust.report.folders import without_folders
 from medrobust.report.sections import Section, sections_of
 from medrobust.report.stability import StabilitySection
+from medrobust.statistics import Tables
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Told:
         info: the run.
         gallery: images to show; may be empty.
         summary: what `medrobust.statistics.summarise` gave for the records.
+        tables: those beside it.
         stability: of the analysis beside the run, if there is one.
     """
 
@@ -33,12 +35,13 @@ class Told:
     info: RunInfo
     gallery: Sequence[GalleryImage]
     summary: pl.DataFrame
+    tables: Tables
     stability: StabilitySection | None = None
 
     @cached_property
     def sections(self) -> list[Section]:
         """One for each part."""
-        return sections_of(self.records, self.info, list(self.gallery), self.summary)
+        return sections_of(self.records, self.info, list(self.gallery), self.summary, self.tables)
 
     @cached_property
     def evidence(self) -> list[Framework]:

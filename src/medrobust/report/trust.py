@@ -35,6 +35,7 @@ class TrustSection:
     line: str
     lines: list[TrustLine]
     failed: list[str]
+    checks: Sequence[Check] = ()
 
 
 def trust_section(checks: Sequence[Check]) -> TrustSection:
@@ -52,7 +53,7 @@ def trust_section(checks: Sequence[Check]) -> TrustSection:
         for check in sorted(checks, key=lambda check: order.index(check.verdict))
     ]
     failed = [plain(check.sentence, 600) for check in checks if check.verdict == "fail"]
-    return TrustSection(trust_line(checks), lines, failed)
+    return TrustSection(trust_line(checks), lines, failed, checks)
 
 
 def measured_text(check: Check) -> str:

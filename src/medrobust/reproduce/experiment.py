@@ -12,7 +12,7 @@ import polars as pl
 from medrobust.attacks import Attack, make_attack
 from medrobust.checks import at_least
 from medrobust.errors import InputError
-from medrobust.evaluation import SCHEMA, SURVIVAL, Aftercheck, RunInfo, afterchecks_of, another_model
+from medrobust.evaluation import SCHEMA, SURVIVAL, Aftercheck, RunInfo, another_model, own_parts
 from medrobust.reproduce.benchmarks import Benchmark
 from medrobust.run import Run, evaluate, load_run
 from medrobust.statistics import compare_attacks, summarise
@@ -78,8 +78,7 @@ class Outcome:
     @property
     def tasks(self) -> list[str]:
         """The parts that are benchmarks, not aftercheck of one."""
-        checks = {check for name in self.info.parts for check in afterchecks_of(name, self.info.parts)}
-        return [name for name in self.info.parts if name not in checks]
+        return list(own_parts(self.info.parts))
 
     @property
     def info(self) -> RunInfo:

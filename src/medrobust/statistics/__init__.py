@@ -11,6 +11,7 @@ from medrobust.statistics.metrics import known_labels
 from medrobust.statistics.sample_size import SAMPLE_SIZE_SCHEMA, sample_size
 from medrobust.statistics.subgroups import SUBGROUP_SCHEMA, subgroups
 from medrobust.statistics.summary import SUMMARY_SCHEMA, summarise
+from medrobust.statistics.tables import Tables
 from medrobust.statistics.task_traits import TASK_TRAITS, TaskTraits, answer_metrics, main_metric
 from medrobust.statistics.trust import trust_checks, trust_line
 from medrobust.statistics.trust_rules import Check
@@ -30,6 +31,7 @@ __all__ = [
     "WORST_CASE",
     "Check",
     "Judgement",
+    "Tables",
     "TaskTraits",
     "answer_metrics",
     "calibration",
