@@ -1,7 +1,7 @@
 """The tables of the ablation, from the rows that `ablation.py` left.
 
-    python benchmarks/ablation_table.py ablation/ --records docs/ablation.parquet > docs/ablation-tables.md
-    python benchmarks/ablation_table.py docs/ablation.parquet > docs/ablation-tables.md
+    python benchmarks/ablation_table.py docs/ablation.parquet ablation/ --records docs/ablation.parquet
+    python benchmarks/ablation_table.py docs/ablation.parquet --into docs/ablation.md
 
 What is left of an image is its Dice, or the probability of its true class (whether the answer is right would tell
 attacks apart on few images only); networks and seeds are averaged image by image, so that an image is one observation.
@@ -17,6 +17,7 @@ leaves less than today's there (p < .05) and not more (p < .05) under any other 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from medrobust.statistics.comparison import sign_flip_test
 from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import clusters_of, multiplicities, percentile_interval
 
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 AS_IT_IS = "as it is"
 KEY = ["set", "index"]
 CELL = ["set", "network", "seed"]
@@ -54,23 +56,29 @@ class Compared:
 
 
 def main() -> None:
-    """Print Markdown."""
+    """Print Markdown, or put it into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", type=Path, help="folder of the cells, or one file of all")
+    parser.add_argument("cells", type=Path, nargs="+", help="folders of cells, or files of several")
     parser.add_argument("--records", type=Path, help="write all rows to this one file")
+    parser.add_argument("--into", type=Path, help="a page, to put the tables between its marks")
     given = parser.parse_args()
     rows = read(given.cells)
     if given.records:
         rows.write_parquet(unfinished := given.records.with_suffix(".unfinished"), compression="zstd")
         unfinished.rename(given.records)
-    print(page(judged(rows)))
+    tables = page(judged(rows))
+    if given.into is None:
+        print(tables)
+        return
+    before, rest = given.into.read_text(encoding="utf-8").split(BEGIN)
+    given.into.write_text(f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
-def read(path: Path) -> pl.DataFrame:
-    """All rows of complete cells, as `ablation.py` wrote them."""
-    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
+def read(paths: Sequence[Path]) -> pl.DataFrame:
+    """All rows of complete cells, as `ablation.py` wrote them; a cell that is there twice counts once."""
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.parquet")))]
     rows = pl.concat([pl.read_parquet(file) for file in files])
-    return rows.sort(*CELL, "look", "attack", "index")
+    return rows.unique([*CELL, "look", "attack", "index"], keep="last").sort(*CELL, "look", "attack", "index")
 
 
 def judged(rows: pl.DataFrame) -> pl.DataFrame:
