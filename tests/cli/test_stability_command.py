@@ -33,10 +33,10 @@ def folder(tmp_path: Path) -> Path:
         arrays[f"{split}_images"] = rng.integers(0, 256, (size, 28, 28), dtype=np.uint8)
         arrays[f"{split}_labels"] = (np.arange(size) % 2)[:, None].astype(np.uint8)
     np.savez(tmp_path / "toymnist.npz", **arrays)
-    (tmp_path / "mymodel.py").write_text(MODEL)
+    (tmp_path / "steady_models.py").write_text(MODEL)
     (tmp_path / "run.yaml").write_text(
-        "data: {path: toymnist.npz}\nmodel: python:mymodel:make\n"
-        "surrogates: [{source: 'python:mymodel:other', name: two}]\n"
+        "data: {path: toymnist.npz}\nmodel: python:steady_models:make\n"
+        "surrogates: [{source: 'python:steady_models:other', name: two}]\n"
         "attacks: {slow: {attack: pgd, steps: 4}, smia: {steps: 4}}\nthreat: {norm: l2, eps: 0.5}\nseed: 3\n"
         "out: runs/toy\n"
     )
@@ -48,7 +48,7 @@ def test_a_file_whose_surrogates_are_further_models(medrobust, folder):
     assert (code, "report: runs/toy/stability/stability.html" in err) == (0, True)
     found = mr.load_stability("runs/toy/stability")
     assert out.splitlines() == found.sentences()
-    assert list(found.info.parts) == ["toymnist, python:mymodel:make", "toymnist, two"]
+    assert list(found.info.parts) == ["toymnist, python:steady_models:make", "toymnist, two"]
     assert found.info.seeds == [3, 4]
     assert found.info.parts["toymnist, two"].threats[0]["norm"] == "l2"
     assert set(found.outcomes["attack"]) == {"slow", "smia"}
@@ -61,7 +61,7 @@ def test_a_file_whose_surrogates_are_further_models(medrobust, folder):
 
 def test_what_was_taken_where_nothing_was_named_stands_in_the_configuration_that_is_kept(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    config = read_config(None, {"data": "toymnist.npz", "model": "python:mymodel:make"})
+    config = read_config(None, {"data": "toymnist.npz", "model": "python:steady_models:make"})
     kept = stability_config(config, seeds=1, images=2, pictures=0).info.config
     assert list(kept["attacks"]) == ["pgd", "mi", "smia"]
     assert kept["threat"]["eps"] == ["4/255"]

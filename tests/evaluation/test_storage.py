@@ -37,7 +37,7 @@ def saved(run, tmp_path_factory) -> Path:
 def test_round_trip(run, tmp_path):
     run.save(tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "run.json", "records.parquet", "gallery.safetensors", "report.html",
+        "run.json", "records.parquet", "gallery.safetensors", "report.html", "trust.json",
     }  # fmt: skip
     loaded = mr.load_run(tmp_path / "run")
     assert_frame_equal(loaded.records, run.records)

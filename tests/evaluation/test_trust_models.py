@@ -121,7 +121,7 @@ def test_they_are_the_same_once_saved_and_written_as_json(trained, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "These figures should not be trusted as they are" in page
     assert "Can the figures be trusted?" in page
-    assert page.index("should not be trusted") < page.index("<h3>Curves</h3>")
+    assert page.index("should not be trusted") < page.index("<h3>Results by attack and budget</h3>")
 
 
 def test_probing_leaves_the_model_and_the_random_state_alone(trained):

@@ -44,6 +44,7 @@ def progress_file(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
     A disk that cannot be written ends no run: then there is no file.
     """
     path = progress_path(folder)
+    missing = [place for place in (path.parent, *path.parent.parents) if not place.exists()]
     started = time.time()
     last: list[tuple[str, float]] = []
 
@@ -61,6 +62,8 @@ def progress_file(folder: Path) -> Iterator[Callable[[str, int, int], None]]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+            for place in missing:  # made for the file alone, unless something else came to lie there
+                place.rmdir()
 
 
 def read_progress(folder: Path) -> UnderWay | None:
