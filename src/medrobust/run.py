@@ -37,13 +37,12 @@ from medrobust.evaluation import (
     save_run,
 )
 from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
+from medrobust.evaluation.describing import described_part, model_fields
 from medrobust.evaluation.probing import probe
 from medrobust.evaluation.storage import write_whole
-from medrobust.models import weights_fingerprint
 from medrobust.progress import Listen, progress_bar
 from medrobust.report import more_of, terminal_table, trust_json, trust_summary, write_report
 from medrobust.statistics import Check, Tables, summarise, trust_checks
-from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -259,28 +258,22 @@ def evaluate(
 def _describe(
     victim: Victim, dataset: Dataset, campaign: Campaign, measured: Measured, part: str, model_name: str | None
 ) -> PartInfo:
-    info, task = dataset.info, victim.task
     rows = [row for row in measured.rows if row["part"] == part]
-    told = [*cautions(rows, info.classes, campaign.threats, victim.bounds, measured.probabilities)]
+    told = [*cautions(rows, dataset.info.classes, campaign.threats, victim.bounds, measured.probabilities)]
     told += of_ensembles(campaign.attacks, victim, campaign.threats)
     if measured.halved_to is not None:
         told.append(
             f"The batch was halved to {measured.halved_to} when memory ran out; the results do not depend on it."
         )
-    return PartInfo(
-        dataset=replace(info, notes=(*told, *info.notes)),
-        size=len(dataset),
+    return described_part(
+        victim,
+        dataset,
+        campaign.attacks,
+        campaign.threats,
         evaluated=measured.evaluated,
-        data_sha256=dataset.fingerprint(),
-        model=model_name or type(victim.model).__name__,
-        weights_sha256=weights_fingerprint(victim.model),
-        parameters=sum(parameter.numel() for parameter in victim.model.parameters()),
-        task=info.task,
-        victim=victim.describe(),
-        attacks={label: attack.describe() for label, attack in campaign.attacks.items()},
-        threats=[threat.describe(info.unit) for threat in campaign.threats],
-        success_dice=task.success_dice if isinstance(task, Segmentation) else None,
         skipped=measured.skipped,
+        model_name=model_name,
+        notes=told,
     )
 
 
@@ -290,15 +283,8 @@ def _describe_check(part: PartInfo, check: Aftercheck) -> PartInfo:
         note = f"Clean and attacked images went through this before the model saw them: {check.name}. "
         return replace(part, dataset=replace(part.dataset, notes=(note + "The attacks did not know.",)))
     note = f"The images were made to fool {part.model}, and are shown here to {check.name}."
-    model = check.victim.model
-    return replace(
-        part,
-        dataset=replace(part.dataset, notes=(note,)),
-        model=check.name,
-        weights_sha256=weights_fingerprint(model),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        victim=check.victim.describe(),
-    )
+    dataset = replace(part.dataset, notes=(note,))
+    return replace(part, dataset=dataset, **model_fields(check.victim, check.name))
 
 
 def installed_versions() -> dict[str, str]:

@@ -17,8 +17,8 @@ from medrobust.checks import at_least
 from medrobust.data import Dataset
 from medrobust.errors import InputError
 from medrobust.evaluation.cautions import warn_of_budgets
+from medrobust.evaluation.describing import described_part
 from medrobust.evaluation.landscapes import LossSurface, StepMaps
-from medrobust.evaluation.records import PartInfo
 from medrobust.evaluation.stability_files import (
     STABILITY_PAGE,
     StabilityInfo,
@@ -27,8 +27,7 @@ from medrobust.evaluation.stability_files import (
     write_stability,
 )
 from medrobust.evaluation.storage import new_folder
-from medrobust.evaluation.trajectories import Traced, Tracing, trace
-from medrobust.models import weights_fingerprint
+from medrobust.evaluation.trajectories import Tracing, trace
 from medrobust.progress import progress_bar
 from medrobust.report.stability_page import Analysis, write_figures, write_stability_page
 from medrobust.report.stability_wording import cautions, findings
@@ -36,7 +35,6 @@ from medrobust.run import installed_versions
 from medrobust.statistics.stability import image_quantities, step_summary
 from medrobust.statistics.stability_components import variance_components
 from medrobust.statistics.stability_tests import paired_tests
-from medrobust.tasks import Segmentation
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
@@ -225,8 +223,17 @@ def stability(
     total = len(tracing.chosen(dataset)) * len(attacks) * seeds
     with progress_bar(part, total, progress) as advance:
         traced = trace(victim, dataset, tracing, part, advance)
+    described = described_part(
+        victim,
+        dataset,
+        tracing.traced(),
+        [threat],
+        evaluated=traced.evaluated,
+        skipped=traced.skipped,
+        model_name=model_name,
+    )
     info = StabilityInfo(
-        parts={part: _described(victim, dataset, tracing, traced, model_name)},
+        parts={part: described},
         reference=tracing.reference,
         seeds=list(tracing.seeds),
         step_lengths={part: {label: _length(attack, threat) for label, attack in tracing.traced().items()}},
@@ -242,22 +249,3 @@ def stability(
 def _length(attack: IterativeAttack, threat: Threat) -> float:
     """Of a full step, in the unit of eps."""
     return attack.default_step_size(threat.budget()) if attack.step_size is None else attack.step_size
-
-
-def _described(victim: Victim, dataset: Dataset, tracing: Tracing, traced: Traced, model_name: str | None) -> PartInfo:
-    task, info = victim.task, dataset.info
-    return PartInfo(
-        dataset=info,
-        size=len(dataset),
-        evaluated=traced.evaluated,
-        data_sha256=dataset.fingerprint(),
-        model=model_name or type(victim.model).__name__,
-        weights_sha256=weights_fingerprint(victim.model),
-        parameters=sum(parameter.numel() for parameter in victim.model.parameters()),
-        task=info.task,
-        victim=victim.describe(),
-        attacks={label: attack.describe() for label, attack in tracing.traced().items()},
-        threats=[tracing.threat.describe(info.unit)],
-        success_dice=task.success_dice if isinstance(task, Segmentation) else None,
-        skipped=traced.skipped,
-    )

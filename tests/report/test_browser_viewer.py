@@ -22,7 +22,7 @@ from synthetic_run import (
 
 import medrobust as mr
 from medrobust.report import write_report
-from medrobust.report.gallery import CT_WINDOWS
+from medrobust.report.units import CT_WINDOWS
 from medrobust.viewing import run_server
 
 pytestmark = NEEDS_CHROMIUM

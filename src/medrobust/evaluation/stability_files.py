@@ -17,7 +17,7 @@ from torch import Tensor
 from medrobust.errors import InputError
 from medrobust.evaluation.landscapes import LossSurface, StepMaps
 from medrobust.evaluation.records import PartInfo
-from medrobust.evaluation.storage import first_line
+from medrobust.evaluation.storage import first_line, read_versioned
 from medrobust.evaluation.trajectories import OUTCOME_SCHEMA, STEP_SCHEMA
 
 STABILITY_JSON, STEPS, OUTCOMES, PICTURES = (
@@ -91,14 +91,7 @@ def read_stability(folder: Path) -> StoredStability:
     path = folder / STABILITY_JSON
     if not path.is_file():
         raise InputError(f"{folder} is no stability analysis: it has no {STABILITY_JSON}")
-    try:
-        written = json.loads(path.read_bytes())
-        version = written["schema_version"]
-        info = _INFO.validate_python(written) if version == VERSION else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {first_line(error)}") from error
-    if info is None:
-        raise InputError(f"{path}: schema_version {version} is not {VERSION}: made by another medrobust")
+    info, _ = read_versioned(path, _INFO, (VERSION,))
     steps = _table(folder / STEPS, STEP_SCHEMA, info)
     outcomes = _table(folder / OUTCOMES, OUTCOME_SCHEMA, info)
     return StoredStability(steps, outcomes, info, *_pictures(folder / PICTURES))

@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pydantic
@@ -26,6 +26,7 @@ RUN_JSON, RECORDS, GALLERY = "run.json", "records.parquet", "gallery.safetensors
 _KEY = ("part", "index", "attack", "norm", "eps")
 _WITHOUT_GROUPS = 3  # a version that is read too
 _INFO = pydantic.TypeAdapter(RunInfo)
+Info = TypeVar("Info")
 
 
 @dataclass(frozen=True)
@@ -129,16 +130,25 @@ def read_run(folder: Path) -> StoredRun:
     path = folder / RUN_JSON
     if not path.is_file():
         raise InputError(f"{folder} is no run: it has no {RUN_JSON}")
+    info, version = read_versioned(path, _INFO, (_WITHOUT_GROUPS, SCHEMA_VERSION))
+    return StoredRun(_read_records(folder / RECORDS, info, version), info, _read_gallery(folder / GALLERY))
+
+
+def read_versioned(path: Path, kind: pydantic.TypeAdapter[Info], versions: Sequence[int]) -> tuple[Info, int]:
+    """A JSON file of one of the `versions`, the last of which is today's, as today's, and of which it was.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
     try:
         written = json.loads(path.read_bytes())
         version = written["schema_version"]
-        known = version in (_WITHOUT_GROUPS, SCHEMA_VERSION)
-        info = _INFO.validate_python({**written, "schema_version": SCHEMA_VERSION}) if known else None
+        info = kind.validate_python({**written, "schema_version": versions[-1]}) if version in versions else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {first_line(error)}") from error
     if info is None:
-        raise InputError(f"{path}: schema_version {version} is not {SCHEMA_VERSION}: made by another medrobust")
-    return StoredRun(_read_records(folder / RECORDS, info, version), info, _read_gallery(folder / GALLERY))
+        raise InputError(f"{path}: schema_version {version} is not {versions[-1]}: made by another medrobust")
+    return info, version
 
 
 def _read_records(path: Path, info: RunInfo, version: int) -> pl.DataFrame:

@@ -7,7 +7,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from medrobust.report import areas, attack_wording, mask_wording, threat_wording, verdicts, wording
 from medrobust.report.budgets import budget_text
 from medrobust.report.folders import without_absolute, without_folder
-from medrobust.report.gallery import CT_WINDOWS
 from medrobust.report.markdown_text import markdown_text
 from medrobust.report.numbers import (
     counted,
@@ -20,7 +19,7 @@ from medrobust.report.numbers import (
 )
 from medrobust.report.outcomes import OUTCOME_MARKS
 from medrobust.report.table import worst_of
-from medrobust.report.units import in_greys
+from medrobust.report.units import CT_WINDOWS, in_greys
 from medrobust.statistics import TASK_TRAITS, WORST_CASE
 
 

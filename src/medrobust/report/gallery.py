@@ -21,11 +21,9 @@ from medrobust.report.numbers import plain
 from medrobust.report.outcomes import Outcome, by_harm, outcome_of
 from medrobust.report.pictures import Picture, fitted, lines_only, shown_size, thinned
 from medrobust.report.showing import EVERYTHING, Showing, said_of
+from medrobust.report.units import shown_range
 from medrobust.report.values import packed, whole_values
 from medrobust.statistics import TASK_TRAITS
-
-# level and width in HU; the first is the one that pictures are made in
-CT_WINDOWS = (("lung", -600, 1500), ("soft tissue", 40, 400), ("bone", 400, 1800), ("brain", 40, 80))
 
 Slices = list[NDArray[np.float64]]
 Values = TypeVar("Values", Tensor, NDArray[np.float32])
@@ -103,7 +101,7 @@ def entry_size(image: GalleryImage, records: pl.DataFrame, part: PartInfo, showi
 
 def shown_as(image: GalleryImage, dataset: DatasetInfo, showing: Showing = EVERYTHING) -> list[str]:
     """What was done to the images to show them."""
-    return said_of(showing, image, dataset, _window(dataset))
+    return said_of(showing, image, dataset, shown_range(dataset))
 
 
 class _Drawing:
@@ -115,7 +113,7 @@ class _Drawing:
         count = len(image.slices)
         kept = min(count, showing.slices)
         self.planes = [(2 * k + 1) * count // (2 * kept) for k in range(kept)]
-        self.low, self.high = _window(part.dataset)
+        self.low, self.high = shown_range(part.dataset)
 
     def picture(self, values: Tensor, alt: str, lines: Pixels | None) -> Picture:
         pieces = [_bytes((piece - self.low) / (self.high - self.low)) for piece in self._pieces(values.numpy())]
@@ -207,20 +205,12 @@ def _attacked(
 def amplification(attack: GalleryAttack, change: NDArray[np.float32], dataset: DatasetInfo) -> int:
     """The whole factor by which the largest change allowed (L∞), or made, nearly fills the greys."""
     largest = attack.eps if attack.norm == "linf" else float(np.abs(change).max())
-    low, high = _window(dataset)
+    low, high = shown_range(dataset)
     return max(1, math.floor((high - low) / (2 * largest))) if largest > 0 else 1
 
 
 def _corners(written: list[list[float]] | None) -> NDArray[np.float64]:
     return np.array(written or [], np.float64).reshape(-1, 4)
-
-
-def _window(dataset: DatasetInfo) -> tuple[float, float]:
-    """The values shown as black and white."""
-    if dataset.unit != "HU":
-        return dataset.bounds
-    _, level, width = CT_WINDOWS[0]
-    return level - width / 2, level + width / 2
 
 
 def _channels(values: NDArray[np.float64]) -> NDArray[np.float64]:

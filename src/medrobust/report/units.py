@@ -13,7 +13,8 @@ from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import unit_of
 
-_LUNG = (-600.0, 1500.0)  # level and width of the window that the gallery shows CT in, in HU
+# name, level and width in HU of the windows that CT can be looked at in; it is shown in the first
+CT_WINDOWS = (("lung", -600, 1500), ("soft tissue", 40, 400), ("bone", 400, 1800), ("brain", 40, 80))
 _LEVELS = 255
 
 
@@ -21,7 +22,7 @@ def shown_range(dataset: DatasetInfo) -> tuple[float, float]:
     """The values shown as black and white."""
     if dataset.unit != "HU":
         return dataset.bounds
-    level, width = _LUNG
+    _, level, width = CT_WINDOWS[0]
     return level - width / 2, level + width / 2
 
 
@@ -36,7 +37,8 @@ def share_of_range(eps: float, norm: str, part: PartInfo) -> float | None:
 
 def range_name(dataset: DatasetInfo) -> str:
     """What the range is called: "black to white", "the lung window of 1500 HU"."""
-    return f"the lung window of {_LUNG[1]:g} HU" if dataset.unit == "HU" else "black to white"
+    name, _, width = CT_WINDOWS[0]
+    return f"the {name} window of {width:g} HU" if dataset.unit == "HU" else "black to white"
 
 
 def in_greys(eps: float, norm: str, part: PartInfo) -> str:

@@ -14,26 +14,15 @@ from medrobust.evaluation.records import PartInfo, RunInfo
 from medrobust.statistics.conditions import Condition, conditions_of, images_of
 from medrobust.statistics.metric import Metric
 from medrobust.statistics.resampling import Clusters, clusters_of
-from medrobust.statistics.summary import check_resampling, clusters_used, interval_rows, key_of
+from medrobust.statistics.summary import SUMMARY_SCHEMA, check_resampling, clusters_used, interval_rows, key_of
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 Row = dict[str, object]
 Figure = tuple[Row, Metric, int]
 
-KEY: Schema = {
-    "part": pl.String,
-    "attack": pl.String,  # "clean", the label of an attack, or "worst case"
-    "norm": pl.String,  # "" for clean
-    "eps": pl.Float64,  # in the unit of the threat; 0 for clean
-}
+KEY: Schema = {name: SUMMARY_SCHEMA[name] for name in ("part", "attack", "norm", "eps")}
 FIGURE: Schema = {
-    "value": pl.Float64,  # null where undefined
-    "low": pl.Float64,  # null where no interval can be given
-    "high": pl.Float64,
-    "n": pl.Int64,  # images that the value is computed from
-    "clusters": pl.Int64,  # patients among them, or images
-    "resampled": pl.String,  # "patients", "images" or "images of one patient"
-    "confidence": pl.Float64,
+    name: SUMMARY_SCHEMA[name] for name in ("value", "low", "high", "n", "clusters", "resampled", "confidence")
 }
 
 
