@@ -64,6 +64,11 @@ def grey_levels(eps: float) -> str | None:
     return f"{levels}/255" if 0 < levels < 255 and abs(eps - levels / 255) <= 1e-9 else None
 
 
+def radius_text(eps: float) -> str:
+    """A radius whose unit is told elsewhere: "4/255" when it is that, else up to four digits."""
+    return grey_levels(eps) or f"{eps:.4g}"
+
+
 def _unit(written: str | None) -> str | None:
     if written is None or written == "%":
         return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from synthetic_run import (
     SyntheticRun,
     answer_row,
     classifier_records,
+    detection_run,
     frame,
     label_records,
     part_info,
     run_info,
     segmenter_records,
+    two_part_run,
 )
 
 from medrobust.harm import referable
@@ -193,3 +196,15 @@ def test_advice_only_where_the_figure_is_not_sure_enough():
     assert size_sentences(sample_size(records, info, half_width=0.3), "grades", part) == []
     (alone, _) = size_sentences(sample_size(classifier_records(patients=None), info), "grades", part)
     assert "patient" not in alone
+
+
+@pytest.mark.parametrize("make", [whole, two_part_run, detection_run])
+def test_the_markdown_report_tells_all_that_the_page_tells_but_its_images(make, tmp_path):
+    run = make()
+    summary = summarise(run.records, run.info, resamples=50)
+    for name in ("report.html", "report.md"):
+        write_report(run.records, run.info, run.gallery, tmp_path / name, summary=summary)
+    on_page = set(re.findall(r"<h3[^>]*>([^<]*)</h3>", (tmp_path / "report.html").read_text())) - {""}
+    in_text = set(re.findall(r"^### (.*)$", (tmp_path / "report.md").read_text(), re.MULTILINE))
+    assert len(on_page) > 10
+    assert on_page - in_text <= {"Images", "More curves"}

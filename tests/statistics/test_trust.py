@@ -165,7 +165,7 @@ def test_a_larger_budget_that_does_less():
             rows.append(answer_row(index % 5, index % 5, (index + falls) % 5, part="p", index=index, eps=eps))
     check = checks_of(None, frame(rows))["budgets"]
     assert (check.verdict, check.measured) == ("fail", pytest.approx(8 / 20))
-    assert "eps 0.2 than at 0.1" in check.sentence
+    assert "eps 51/255 than at 0.1" in check.sentence
 
 
 @pytest.mark.parametrize(

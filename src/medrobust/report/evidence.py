@@ -109,7 +109,8 @@ def _survived(section: Section, _: PartTable) -> Measured:
 
 def _by_class(section: Section, table: PartTable) -> Measured:
     metrics = class_metrics(table, section.part)
-    return [(f"{metric_name(metrics[0].partition(':')[0])} of {len(metrics)} classes", "classes")] if metrics else []
+    of_each = metric_name(str(TASK_TRAITS[section.part.task].class_metric))
+    return [(f"{of_each} of {len(metrics)} classes", "classes")] if metrics else []
 
 
 def _by_group(section: Section, _: PartTable) -> Measured:

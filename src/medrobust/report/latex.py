@@ -1,4 +1,4 @@
-"""The table of results in LaTeX, with intervals, for the package booktabs."""
+"""The table of results in LaTeX, with intervals, for the packages booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from medrobust.report.told import Told
 from medrobust.report.wording import interval_sentence
 from medrobust.statistics import TASK_TRAITS, WORST_CASE
 
+# at most as wide as the line, and never enlarged
+_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "∞": r"$\infty$",
     "≤": r"$\leq$",
     "−": r"$-$",
@@ -35,7 +40,7 @@ def latex_text(text: str) -> str:
 def latex_tables(told: Told) -> str:
     """A `table` environment for each part."""
     tables = [_table(section, section.table) for section in told.sections if section.table is not None]
-    return "% needs \\usepackage{booktabs}; made by medrobust\n" + "\n".join(tables)
+    return "% needs \\usepackage{booktabs,graphicx}; made by medrobust\n" + "\n".join(tables)
 
 
 def _table(section: Section, table: PartTable) -> str:
@@ -54,13 +59,14 @@ def _table(section: Section, table: PartTable) -> str:
             "\\begin{table}",
             "\\centering\\small",
             f"\\caption{{{latex_text(caption)}}}",
+            _FIT,
             f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
             "\\toprule",
             f"{' & '.join(map(latex_text, heads))} \\\\",
             "\\midrule",
             *lines,
             "\\bottomrule",
-            "\\end{tabular}",
+            "\\end{tabular}}",
             "\\end{table}",
             "",
         ]

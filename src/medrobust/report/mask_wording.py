@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from medrobust.evaluation.records import PartInfo
+from medrobust.report.numbers import metric_heading
 from medrobust.report.table import PartTable
 from medrobust.statistics.masks import HD95, LESIONS, MISSED, SURFACE_DICE
 
 
-def mask_metrics(table: PartTable) -> list[str]:
-    """The metrics of borders, missed volume and lesions that a part has."""
-    return [
-        metric
+def mask_metrics(table: PartTable) -> dict[str, str]:
+    """The metrics of borders, missed volume and lesions that a part has, each with its heading."""
+    return {
+        metric: metric_heading(metric)
         for metric in table.clean.cells
         if metric in (HD95, SURFACE_DICE) or metric.startswith((f"{MISSED} (", LESIONS))
-    ]
+    }
 
 
 def mask_caption(table: PartTable, part: PartInfo, cuts: tuple[float, float, str] | None) -> str:

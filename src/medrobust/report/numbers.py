@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from medrobust.budget import grey_levels
+from medrobust.budget import radius_text
 
 # Marks that turn the direction of the text after them: in a label they could make a report read otherwise.
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -29,7 +29,7 @@ def format_eps(eps: float, unit: str) -> str:
         return f"{100 * eps:.4g} %"
     if unit == "pixels":
         return "1 pixel" if eps == 1 else f"{eps:.4g} pixels"
-    return grey_levels(eps) or f"{eps:.4g}"
+    return radius_text(eps)
 
 
 def format_change(size: float | None, unit: str) -> str:

@@ -155,10 +155,10 @@ def task_name(part: PartInfo) -> str:
     return TASK_TRAITS[part.task].title
 
 
-def class_metrics(table: PartTable, part: PartInfo) -> list[str]:
-    """The metrics of single classes, "dice: <class>"."""
-    metric = TASK_TRAITS[part.task].class_metric
-    return [name for name in table.clean.cells if metric is not None and name.startswith(f"{metric}: ")]
+def class_metrics(table: PartTable, part: PartInfo) -> dict[str, str]:
+    """The metrics of single classes, "dice: <class>", each with the name of its class."""
+    start = f"{TASK_TRAITS[part.task].class_metric}: "
+    return {metric: plain(metric.removeprefix(start)) for metric in table.clean.cells if metric.startswith(start)}
 
 
 def class_caption(part: PartInfo) -> str:
@@ -170,6 +170,12 @@ def class_caption(part: PartInfo) -> str:
     if kind == "boxes":
         return "Average precision, mean over IoU 0.5 to 0.95, of the classes in the truth; clean and in the worst case."
     return "Mean over the images in which the class occurs, in the truth or in the answer; clean and in the worst case."
+
+
+def no_calibration(part: PartInfo) -> str:
+    """Why nothing is told of confidence."""
+    of = "each pixel" if TASK_TRAITS[part.task].answer == "map" else "a class for each answer"
+    return f"Not told: the records hold no probability of {of}."
 
 
 def legend(part: PartInfo) -> list[str]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from medrobust.budget import radius_text
 from medrobust.evaluation.records import CLEAN, PartInfo
 from medrobust.statistics.attack_kinds import (
     SINGLE_STEP,
@@ -71,7 +72,7 @@ def budgets(found: list[Budget]) -> Check:
     for smaller, larger in pairwise(found):
         first, second = larger.least(lambda _: True), smaller.least(lambda _: True)
         if smaller.norm == larger.norm and first is not None and second is not None:
-            pairs.append(Pair(first, second, f"eps {larger.eps:.4g} than at {smaller.eps:.4g}"))
+            pairs.append(Pair(first, second, f"eps {radius_text(larger.eps)} than at {radius_text(smaller.eps)}"))
     if not pairs:
         return inapplicable("budgets", "the run has one budget of this kind")
     worst = worst_pair(pairs)
