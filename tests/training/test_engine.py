@@ -14,12 +14,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from learning import Bars, course, network, victim_of
 from torch import Tensor, nn
 
 import medrobust as mr
 from medrobust.errors import InputError
 from medrobust.training import AdversarialTraining, Control, Engine, FastTraining, Training, Validation, make_method
-from training.learning import Bars, course, network, victim_of
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -85,7 +85,7 @@ def test_a_training_that_is_killed_at_random_moments_ends_where_an_undisturbed_o
         from pathlib import Path
         from safetensors.torch import save_file
         from medrobust.training import AdversarialTraining, Engine
-        from training.learning import course
+        from learning import course
         made = course(AdversarialTraining(), epochs=30)
         Engine(made, Path(sys.argv[1]), "x", save_every=-1).run()
         save_file(made.victim.model.state_dict(), sys.argv[2])
@@ -141,7 +141,7 @@ def test_it_is_the_seed_that_decides_and_nobody_elses_random_numbers_are_touched
     made = {}
     for label, seed, disturb in (("first", 0, 1), ("again", 0, 2), ("other", 1, 1)):
         one = course(AdversarialTraining(), seed=seed)
-        torch.manual_seed(disturb), random.seed(disturb), np.random.seed(disturb)  # noqa: NPY002
+        torch.manual_seed(disturb), random.seed(disturb), np.random.seed(disturb)
         before = torch.get_rng_state()
         Engine(one).run()
         assert torch.equal(torch.get_rng_state(), before)
@@ -179,9 +179,9 @@ def test_parts_of_a_batch_add_up_to_the_batch():
 
 @pytest.mark.parametrize("how", ["frozen", "adversarial", "batch"])
 def test_what_becomes_of_the_statistics_of_batchnorm(how):
-    class Watched(Control):
-        seen = []
+    seen = []
 
+    class Watched(Control):
         def images(self, step):
             return step.images * 0.5
 
@@ -189,17 +189,16 @@ def test_what_becomes_of_the_statistics_of_batchnorm(how):
             norm = step.victim.model[1]
             before = norm.running_mean.clone(), norm.num_batches_tracked.clone()
             clean = step.clean()
-            self.seen.append((torch.equal(norm.running_mean, before[0]), norm.momentum))
+            seen.append((torch.equal(norm.running_mean, before[0]), norm.momentum))
             loss = step.task.loss(step.outputs(attacked), step.truth).mean() + 0 * clean.sum()
-            self.seen.append((torch.equal(norm.running_mean, before[0]), int(norm.num_batches_tracked - before[1])))
+            seen.append((torch.equal(norm.running_mean, before[0]), int(norm.num_batches_tracked - before[1])))
             return loss
 
     victim = victim_of(network())
     begun = weights_of(victim.model)
-    Watched.seen = []
     Engine(course(Watched(), victim, normalisation=how, epochs=1)).run()
-    assert Watched.seen[0] == (how != "batch", 0.1)
-    assert Watched.seen[1] == {"frozen": (True, 0), "adversarial": (False, 1), "batch": (False, 2)}[how]
+    assert seen[0] == (how != "batch", 0.1)
+    assert seen[1] == {"frozen": (True, 0), "adversarial": (False, 1), "batch": (False, 2)}[how]
     assert torch.equal(begun["1.running_mean"], victim.model[1].running_mean) == (how == "frozen")
     assert not torch.equal(begun["1.weight"], victim.model[1].weight)  # its scale learns in any case
     assert not victim.model.training

@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from learning import Bars, network, victim_of
 from torch import Tensor
 
 import medrobust as mr
@@ -29,7 +30,6 @@ from medrobust.training import (
     make_method,
 )
 from medrobust.transforms import GaussianSmoothing
-from training.learning import Bars, network, victim_of
 
 EPS = 16 / 255
 

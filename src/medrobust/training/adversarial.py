@@ -66,7 +66,7 @@ class AdversarialTraining(Method):
             raise InputError(f"clean must be in [0, 1), got {self.clean:g}")
 
     def images(self, step: Step) -> Tensor:
-        """x'."""
+        """X'."""
         return step.attacked(self.attack)
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class SMIATraining(Method):
         not_negative("beta", self.beta)
 
     def images(self, step: Step) -> Tensor:
-        """x'."""
+        """X'."""
         return step.attacked(self.attack)
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
@@ -129,7 +129,8 @@ class EnsembleTraining(Method):
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """The mean of both losses, as the paper has it: on x' and on x."""
-        return sum(step.task.loss(outputs, step.truth).mean() for outputs in (step.outputs(attacked), step.clean())) / 2
+        task = step.task
+        return (task.loss(step.outputs(attacked), step.truth).mean() + task.loss(step.clean(), step.truth).mean()) / 2
 
 
 def _held(step: Step, images: Tensor, beta: float, smoothing: GaussianSmoothing) -> Tensor:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -106,7 +106,7 @@ class Engine:
         self.steps = how.epochs * self.order.per_epoch
         self.average: AveragedModel | None = None
         if how.averaging:
-            averaged = get_ema_multi_avg_fn(how.averaging)
+            averaged = get_ema_multi_avg_fn(how.averaging)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(course.victim.model, multi_avg_fn=averaged, use_buffers=True)
         self.step = 0
         self.outcome = Outcome(steps=self.steps)
@@ -161,8 +161,8 @@ class Engine:
             worker=self.fabric.global_rank,
             workers=self.fabric.world_size,
         )
-        loader = DataLoader(
-            self.course.training,
+        loader: DataLoader[Any] = DataLoader(
+            cast("torch.utils.data.Dataset[Any]", self.course.training),
             batch_sampler=order,
             collate_fn=stack,
             num_workers=self.course.how.workers,
@@ -208,8 +208,8 @@ class Engine:
         self.losses.append(float(loss.detach()))
         if not math.isfinite(self.losses[-1]):
             raise InputError(
-                f"the loss is not finite at step {self.step + 1} of {self.steps}: the training diverged; take a smaller "
-                "learning_rate"
+                f"the loss is not finite at step {self.step + 1} of {self.steps}: the training diverged; "
+                "take a smaller learning_rate"
             )
         if last:
             self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=how.clip, error_if_nonfinite=False)

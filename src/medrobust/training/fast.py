@@ -17,7 +17,7 @@ from medrobust.training.method import Method, Step
 
 @dataclass(frozen=True, kw_only=True)
 class RandomStep(IterativeAttack):
-    """FGSM from a uniform draw in the ball, with a step of 1.25 eps. Wong, Rice, Kolter, arXiv 2001.03994, algorithm 3."""
+    """FGSM from a uniform draw in the ball, by a step of 1.25 eps. Wong, Rice, Kolter, arXiv 2001.03994, algorithm 3."""
 
     steps: int = field(default=1, init=False)
     random_start: bool = True
@@ -66,7 +66,7 @@ class FreeTraining(Method):
 
     @torch.no_grad()
     def again(self, step: Step, attacked: Tensor) -> Tensor:
-        """x' moved by eps along its gradient, and put back into the ball."""
+        """X' moved by eps along its gradient, and put back into the ball."""
         assert attacked.grad is not None
         space = step.threat.space(step.images, step.victim.bounds)
         moved = attacked + step.threat.eps * space.steepest(space.allowed(attacked.grad))

@@ -88,5 +88,5 @@ class Method(ABC):
 
     def describe(self) -> dict[str, object]:
         """Name and options, for reports."""
-        options = {one.name: described(getattr(self, one.name)) for one in fields(self)} if is_dataclass(self) else {}
-        return {"method": type(self).__name__, **options}
+        names = [one.name for one in fields(self)] if is_dataclass(self) else []  # type: ignore[unreachable]
+        return {"method": type(self).__name__, **{name: described(getattr(self, name)) for name in names}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from medrobust.checks import at_least, boolean, not_negative, one_of, positive
+from medrobust.checks import at_least, not_negative, one_of, positive
 from medrobust.errors import InputError
 from medrobust.training.trainee import Normalisation
 

@@ -66,7 +66,7 @@ class TRADES(Method):
         not_negative("beta", self.beta)
 
     def images(self, step: Step) -> Tensor:
-        """x'."""
+        """X'."""
         return step.attacked(self.attack)
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class MART(Method):
         not_negative("beta", self.beta)
 
     def images(self, step: Step) -> Tensor:
-        """x'."""
+        """X'."""
         return step.attacked(self.attack)
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:

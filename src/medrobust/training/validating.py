@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 
 from medrobust.attacks import PGD, Attack
-from medrobust.data import Dataset, evenly, stack
+from medrobust.data import Dataset, stack
+from medrobust.data.options import evenly
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
