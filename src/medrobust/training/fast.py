@@ -17,7 +17,7 @@ from medrobust.training.method import Method, Step
 
 @dataclass(frozen=True, kw_only=True)
 class RandomStep(IterativeAttack):
-    """FGSM from a uniform draw in the ball, by a step of 1.25 eps. Wong, Rice, Kolter, arXiv 2001.03994, algorithm 3."""
+    """FGSM from a uniform draw in the ball, by 1.25 eps. Wong, Rice, Kolter, arXiv 2001.03994, algorithm 3."""
 
     steps: int = field(default=1, init=False)
     random_start: bool = True

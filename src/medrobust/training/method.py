@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -88,5 +88,5 @@ class Method(ABC):
 
     def describe(self) -> dict[str, object]:
         """Name and options, for reports."""
-        names = [one.name for one in fields(self)] if is_dataclass(self) else []  # type: ignore[unreachable]
+        names: list[str] = [one.name for one in fields(cast("Any", self))] if is_dataclass(self) else []
         return {"method": type(self).__name__, **{name: described(getattr(self, name)) for name in names}}
