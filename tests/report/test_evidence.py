@@ -62,10 +62,10 @@ def test_the_figure_is_that_of_the_table_and_leads_to_it():
     attacks = {"fgsm": {"attack": "FGSM"}, "smia": {"attack": "SMIA"}}
     records = classifier_records("p", attacks=tuple(attacks))
     summary = summarise(records, run_info({"p": part_info("ordinal", "abcde", attacks=attacks)}))
-    worst = summary.filter(attack="smia", metric="accuracy", eps=4 / 255).row(0, named=True)
+    worst = summary.filter(attack="worst case", metric="accuracy", eps=4 / 255).row(0, named=True)
     (one,) = found(attacks)["MITRE ATLAS", "AML.T0015", "Evade ML Model"]
     interval = f"[{worst['low']:.2f}, {worst['high']:.2f}]"
-    assert one.figure == f"accuracy under smia at L∞ ≤ 4/255 {worst['value']:.2f} {interval}"
+    assert one.figure == f"accuracy in the worst case at L∞ ≤ 4/255 {worst['value']:.2f} {interval}"
     assert one.anchor == "part-1-results"
 
 
