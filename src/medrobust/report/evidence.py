@@ -131,11 +131,6 @@ def _confidence(section: Section, _: PartTable) -> Measured:
     return [] if section.calibration is None else [("how sure the model is of right and wrong answers", "calibration")]
 
 
-def _trusted(section: Section, _: PartTable) -> Measured:
-    checked = section.trust and any(check.verdict != "not applicable" for check in section.trust.checks)
-    return [(plain(section.trust.line, 400), "trust")] if section.trust and checked else []
-
-
 # what a line below may name; a line that names nothing asks for what no run of this tool measures
 _MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
     "clean": _clean,
@@ -151,7 +146,6 @@ _MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
     "classes": _by_class,
     "groups": _by_group,
     "confidence": _confidence,
-    "trust": _trusted,
 }
 
 # framework → clause, what it asks for in short, what of it a run can measure
@@ -166,6 +160,8 @@ _ASKED: dict[str, list[tuple[str, ...]]] = {
         ),
         ("15(5)", "Cybersecurity: poisoning of training data or of pre-trained components"),
         ("15(5)", "Cybersecurity: confidentiality attacks"),
+        ("15(5)", "Cybersecurity: model flaws"),
+        ("15(4)", "Feedback loops of systems that go on learning in use"),
         ("15(1)", "Consistency over the lifecycle of the system"),
     ],
     "FDA, AI-Enabled Device Software Functions (draft guidance, January 2025)": [
@@ -182,7 +178,6 @@ _ASKED: dict[str, list[tuple[str, ...]]] = {
     ],
     "ISO/IEC TR 24029-1:2021, robustness of neural networks": [
         ("Statistical methods", "A measure on test data, with its confidence", "clean"),
-        ("Empirical methods", "Whether the test itself can be relied on", "trust"),
         ("Formal methods", "A proof over a domain of inputs"),
         ("Empirical methods", "Experiments with changed inputs", "any attack", "variation"),
     ],
