@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--done", type=Path, help="a file of rows: what is in it is not made again")
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     given = parser.parse_args()
+    if given.seeds < 2:
+        parser.error("--seeds: at least 2, as images are shown to the network of another seed")
     (given.out / "weights").mkdir(parents=True, exist_ok=True)
     done = set(pl.read_parquet(given.done).select(CELL).unique().iter_rows()) if given.done else set()
     cells = [(given, *cell) for cell in every_cell(given.only.split(","), given.seeds) if cell not in done]

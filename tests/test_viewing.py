@@ -144,6 +144,24 @@ def test_a_link_is_not_followed(folder, tmp_path):
         assert ask(port, "/summary.csv")[0] == 404
 
 
+def test_a_link_on_the_way_is_not_followed(folder, tmp_path):
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "report.md").write_text("secret")
+    (folder / "markdown").symlink_to(outside)
+    with serving(folder) as port:
+        assert ask(port, "/markdown/report.md")[0] == 404
+
+
+def test_the_stability_analysis_beside_the_run_is_served(folder):
+    (folder / "stability").mkdir()
+    (folder / "stability" / "stability.html").write_text("<p>steady</p>")
+    with serving(folder) as port:
+        status, body = ask(port, "/stability/stability.html")[:2]
+        assert (status, body) == (200, "<p>steady</p>")
+        assert ask(port, "/stability/stability.json")[0] == 404
+
+
 def test_this_machine_alone_can_connect(folder):
     with run_server(folder, 0) as server:
         assert server.server_address[0] == "127.0.0.1"

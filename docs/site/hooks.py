@@ -64,7 +64,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Blocks that are to run, and the names of the reference, in the words of the plugins that do it."""
+    """Blocks that are to run, and the names of the reference, in the words of the plugins that do it.
+
+    Links to pages from the root, which lie above `docs/` in the repository, lead to where the site has them.
+    """
+    for name in FROM_ROOT:
+        markdown = markdown.replace(f"](../../{name}", f"](../{name.lower()}")
     source = page.file.src_uri
     folder = WORK / source.removesuffix(".md")
     if FENCE.search(markdown):

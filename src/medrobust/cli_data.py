@@ -33,6 +33,7 @@ def check(
         list[str] | None,
         typer.Option("--set", help="Any other option of the data, e.g. ignore_index=255; may be repeated."),
     ] = None,
+    show_patients: Annotated[bool, typer.Option(help="Name patients that are in several splits.")] = False,
 ) -> None:
     """Read a data set and tell what it holds and what is wrong: exit code 1 if an image cannot be read."""
     from medrobust.config import DataConfig, read_settings
@@ -44,7 +45,7 @@ def check(
     options = DataConfig.model_validate(fields).options(skip_bad=False)
     with bar() as advance:
         findings = inspect(path, options, split=split, on_progress=advance)
-    _show(findings)
+    _show(findings, show_patients)
     if findings.unreadable:
         raise typer.Exit(1)
 
@@ -72,7 +73,7 @@ def get(
     say(f"{path}: {source.algorithm.upper()} {source.digest} is right")
 
 
-def _show(findings: Findings) -> None:
+def _show(findings: Findings, show_patients: bool) -> None:
     output = console(markup=False)
     facts = plain_table("", "")
     for label, text in _facts(findings):
@@ -85,8 +86,11 @@ def _show(findings: Findings) -> None:
             output.print(_class_table(findings, split))
     for note in findings.notes:
         say(f"note: {note}")
-    for patient, splits in _first(findings.shared_patients.items()):
+    shared = list(findings.shared_patients.items())
+    for patient, splits in _first(shared) if show_patients else ():
         say(f"warning: patient {patient!r} is in several splits: {', '.join(splits)}")
+    if shared and not show_patients:
+        say(f"warning: {_counted(len(shared), 'patient')} in several splits; --show-patients names them")
     for places in _first(findings.duplicates):
         say(f"warning: the same image several times: {', '.join(places)}")
     for fault in findings.unreadable:

@@ -13,12 +13,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from medrobust.errors import InputError
+from medrobust.evaluation.stability_files import STABILITY_PAGE
 from medrobust.evaluation.storage import RUN_JSON
 from medrobust.evaluation.underway import progress_path, read_progress
 from medrobust.report import FORMATS
 from medrobust.report.progress_page import progress_page
+from medrobust.report.stability import FOLDER
 
 HOST = "127.0.0.1"
+_PLACES = (*(one.place for one in FORMATS.values()), f"{FOLDER}/{STABILITY_PAGE}")
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "csv": "text/csv; charset=utf-8",
@@ -103,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             report = self._file(FORMATS["html"].place)
             return (progress_page(read_progress(self._folder), time.time()) if report is None else report), "html"
-        place = next((one.place for one in FORMATS.values() if path == f"/{one.place}"), None)
+        place = next((place for place in _PLACES if path == f"/{place}"), None)
         if place is None:
             return None, "html"
         return self._file(place), place.rpartition(".")[2]
@@ -111,6 +114,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, place: str) -> bytes | None:
         path = self._folder / place
         try:
-            return None if path.is_symlink() else path.read_bytes()
+            return path.read_bytes() if path.resolve() == self._folder.resolve() / place else None
         except OSError:
             return None

@@ -84,8 +84,11 @@ def test_check_warns_of_leaks(medrobust: Command, images: Path) -> None:
     code, out, err = medrobust("data", "check", images.parent / "set", "--patient-pattern", r"(p\d)")
     assert code == 0
     assert "patients in several splits: 3; images there more than once: 6" in out
-    assert "warning: patient 'p0' is in several splits: test, train" in err
+    assert "warning: 3 patients in several splits; --show-patients names them" in err
+    assert "p0" not in "".join(line for line in err.splitlines() if "same image" not in line)
     assert "warning: the same image several times: test: test/dog/p2.png, train: train/dog/p2.png" in err
+    _, _, err = medrobust("data", "check", images.parent / "set", "--patient-pattern", r"(p\d)", "--show-patients")
+    assert "warning: patient 'p0' is in several splits: test, train" in err
 
 
 @pytest.mark.parametrize(

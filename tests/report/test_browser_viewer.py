@@ -299,6 +299,19 @@ def test_on_paper_the_list_stands_in_for_the_viewer(browser, address):
         assert page.locator("#part-1-image-0 .made img").first.is_visible()
 
 
+def test_on_paper_are_the_worst_images_and_the_one_that_was_looked_at(browser, many):
+    with opened(browser, many) as page:
+        ranks = page.eval_on_selector_all("#part-1 .case", "all => all.map(one => +one.dataset.harm)")
+        option = page.locator("#part-1 .thumbs [role=option]").nth(ranks.index(max(ranks)))
+        option.click()
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        cases = page.locator("#part-1 .case")
+        printed = [ranks[place] for place in range(cases.count()) if cases.nth(place).is_visible()]
+        assert {1, 2, max(ranks)} <= set(printed)
+        assert len(printed) <= 4
+
+
 def test_hostile_names_are_inert(browser, tmp_path):
     attacks = {HOSTILE: {"attack": HOSTILE, "note": HOSTILE}, "pgd": {"attack": "PGD"}}
     classes = [HOSTILE + str(k) for k in range(5)]

@@ -92,6 +92,25 @@ def test_the_csv_is_the_summary(run, tmp_path):
     assert float(rows[0]["value"]) == summary["value"][0]
 
 
+def test_a_name_is_no_formula_of_a_spreadsheet(tmp_path):
+    attacks = {"=HYPERLINK(1)": {"attack": "PGD"}, "-x": {"attack": "PGD"}}
+    part = part_info("ordinal", [str(k) for k in range(5)], name="@p", attacks=attacks, evaluated=20)
+    run = SyntheticRun(classifier_records("@p", attacks=tuple(attacks), images=20), run_info({"@p": part}), [])
+    rows = list(csv.DictReader(io.StringIO(written(run, tmp_path, "csv"))))
+    assert {row["part"] for row in rows} == {"'@p"}
+    assert {"'=HYPERLINK(1)", "'-x", "worst case", "clean"} == {row["attack"] for row in rows}
+
+
+def test_a_model_card_tells_that_figures_are_not_to_be_trusted(run, tmp_path):
+    assert "Trust: " in written(run, tmp_path, "model-card")
+    records = run.records.with_columns(right_after=pl.col("eps") != 1 / 255)  # a larger budget does less
+    records = records.with_columns(
+        pl.when("right_after").then("prediction_before").otherwise("prediction_after").alias("prediction_after")
+    )
+    broken = SyntheticRun(records, run.info, [])
+    assert "**These figures should not be trusted as they are:**" in written(broken, tmp_path, "model-card")
+
+
 def test_no_format_names_a_sample_a_patient_or_a_folder(run, tmp_path):
     for name in FORMATS:
         text = written(run, tmp_path, name)
@@ -149,6 +168,14 @@ def test_latex_is_balanced_and_nothing_foreign_is_a_command(tmp_path):
     }  # fmt: skip
     rows = [line for line in text.splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_a_label_in_brackets_begins_a_row_of_latex(tmp_path):
+    part = part_info("ordinal", "abcde", name="p", attacks={"[x]": {"attack": "PGD"}}, evaluated=20)
+    run = SyntheticRun(classifier_records("p", attacks=("[x]",), images=20), run_info({"p": part}), [])
+    rows = [line for line in written(run, tmp_path, "latex").splitlines() if "[x]" in line]
+    assert rows
+    assert all(row.startswith("{}[x] &") for row in rows)
 
 
 def test_latex_text():

@@ -161,3 +161,16 @@ def test_the_victims_bounds_are_the_attackers():
 )
 def test_preprocessing(victim, words):
     assert threat_wording.preprocessing(dataclasses.replace(PART, victim=victim)) == words
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"difference": -0.013, "low": -0.024, "high": -0.0004}, "−0.0130 [−0.0240, −0.0004]"),
+        ({"difference": -0.013, "low": -0.024, "high": 0.0}, "−0.013 [−0.024, 0.000]"),
+        ({"difference": -0.013, "low": -0.024, "high": -1e-12}, "−0.013000 [−0.024000, 0.000000]"),
+        ({"difference": 0.2, "low": None, "high": None}, "0.200 [–]"),
+    ],
+)
+def test_an_end_beside_zero_does_not_look_like_zero(row, text):
+    assert verdicts.difference_text(row) == text

@@ -45,6 +45,13 @@ def test_an_image_that_falls_once_has_fallen():
     assert brackets(pl.concat([rows, other]), BINARY, "linf").upper.tolist() == [1.0]
 
 
+def test_the_interval_of_a_median_between_budgets_begins_at_a_budget_that_was_tried():
+    """None of 30 falls at 1, 20 at 2, 10 at 4: half fall between 1 and 2, and there is no doubt of it."""
+    found = holding(records([2.0] * 20 + [4.0] * 10), BINARY, "linf")
+    assert (found.median_from, found.median) == (1.0, 2.0)
+    assert (found.median_low, found.median_high) == (1.0, 4.0)
+
+
 def test_images_wrong_before_are_left_out():
     rows = records([1.0, 2.0]).with_columns(right_before=pl.col("index") == 1)
     assert brackets(rows, BINARY, "linf").upper.tolist() == [2.0]

@@ -39,7 +39,7 @@ def calibration_of(table: pl.DataFrame, bins: pl.DataFrame, name: str, part: Par
     lines = part_table(table.filter(pl.col("label").is_null()), name)
     if lines is None:
         return None
-    worst = worst_of(lines.budgets[-1])
+    worst = worst_of(lines.hardest(ECE, highest=True))
     budget = budget_text(worst.norm, worst.eps, part)
     at = (pl.col("norm") == worst.norm) & (pl.col("eps") == worst.eps) & (pl.col("attack") == WORST_CASE)
     clean, attacked = bins.filter(pl.col("attack") == CLEAN), bins.filter(at)

@@ -10,7 +10,7 @@ import pydantic
 
 from medrobust.report import threat_wording, wording
 from medrobust.report.budgets import budget_text, unit_of
-from medrobust.report.evidence import Line as EvidenceLine
+from medrobust.report.evidence import Asked
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.sections import Comparison, Section, Survival
 from medrobust.report.table import Cell, Line, PartTable
@@ -188,7 +188,7 @@ def _part(section: Section, tables: Tables) -> PartData:
     )
 
 
-def _line(framework: str, line: EvidenceLine) -> EvidenceData:
+def _line(framework: str, line: Asked) -> EvidenceData:
     return EvidenceData(framework, line.clause, line.asks, [FoundData(one.part, one.figure) for one in line.found])
 
 

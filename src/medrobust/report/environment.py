@@ -43,6 +43,7 @@ def templates() -> Environment:
         "counted": counted,
         "metric": metric_name,
         "heading": metric_heading,
+        "capital": lambda text: text[:1].upper() + text[1:],
         "md": markdown_text,
     }
     environment.tests["worst"] = lambda line: line.attack == WORST_CASE

@@ -14,7 +14,7 @@ from medrobust.report import evidence_kinds as kinds
 from medrobust.report.budgets import budget_text
 from medrobust.report.numbers import metric_name, plain
 from medrobust.report.sections import Section
-from medrobust.report.table import PartTable, attacks_of
+from medrobust.report.table import Line, PartTable, attacks_of, worst_of
 from medrobust.report.wording import class_metrics
 from medrobust.statistics import TASK_TRAITS
 
@@ -33,7 +33,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Line:
+class Asked:
     """One thing that is asked for; `found` is empty when it was not measured in this run."""
 
     clause: str
@@ -46,13 +46,13 @@ class Framework:
     """A law, a guidance, a standard or a taxonomy."""
 
     name: str
-    lines: Sequence[Line]
+    lines: Sequence[Asked]
 
 
 def evidence(sections: Sequence[Section]) -> list[Framework]:
     """Every line of every framework, with what the parts of a run measured of it."""
     return [
-        Framework(name, [Line(clause, asks, _found(topics, sections)) for clause, asks, *topics in lines])
+        Framework(name, [Asked(clause, asks, _found(topics, sections)) for clause, asks, *topics in lines])
         for name, lines in _ASKED.items()
     ]
 
@@ -76,30 +76,36 @@ def _clean(section: Section, table: PartTable) -> Measured:
 
 
 def _attacked(kind: Kind) -> Callable[[Section, PartTable], Measured]:
-    """The lowest figure under attacks of one kind, at the largest budget that they had."""
+    """The lowest figure under attacks of one kind: of each norm, at the largest budget that they had."""
 
     def measured(section: Section, table: PartTable) -> Measured:
         part, main = section.part, TASK_TRAITS[section.part.task].main
-        for budget in reversed(table.budgets):
+        lowest: dict[str, tuple[float, Line]] = {}
+        for budget in table.budgets:
             values = [(line[main].value, line) for line in attacks_of(budget) if kind(line.attack, part)]
             known = [(value, line) for value, line in values if value is not None]
             if known:
-                _, line = min(known, key=lambda one: one[0])
-                at = budget_text(line.norm, line.eps, part)
-                return [(f"{metric_name(main)} under {plain(line.attack, 40)} at {at} {line[main]}", "results")]
-        return []
+                lowest[budget[0].norm] = min(known, key=lambda one: one[0])
+        return [_figure(section, line, f" under {plain(line.attack, 40)}") for _, line in lowest.values()]
 
     return measured
 
 
+def _worst(section: Section, table: PartTable) -> Measured:
+    """Under the worst case over all attacks: of each norm, at its largest budget."""
+    return [_figure(section, worst_of(budget), " in the worst case") for budget in table.largest]
+
+
 def _varied(section: Section, table: PartTable) -> Measured:
-    """Under the worst case of each family of changes that an imaging chain makes."""
-    part, main = section.part, TASK_TRAITS[section.part.task].main
-    largest = {budget[0].norm: budget for budget in table.budgets if budget[0].norm.startswith(_VARIATIONS)}
-    return [
-        (f"{metric_name(main)} at {budget_text(norm, budget[-1].eps, part)} {budget[-1][main]}", "results")
-        for norm, budget in largest.items()
-    ]
+    """The same of each family of changes that an imaging chain makes."""
+    varied = [budget for budget in table.largest if budget[0].norm.startswith(_VARIATIONS)]
+    return [_figure(section, worst_of(budget), " in the worst case") for budget in varied]
+
+
+def _figure(section: Section, line: Line, where: str) -> tuple[str, str]:
+    main = TASK_TRAITS[section.part.task].main
+    at = budget_text(line.norm, line.eps, section.part)
+    return f"{metric_name(main)}{where} at {at} {line[main]}", "results"
 
 
 def _survived(section: Section, _: PartTable) -> Measured:
@@ -125,15 +131,10 @@ def _confidence(section: Section, _: PartTable) -> Measured:
     return [] if section.calibration is None else [("how sure the model is of right and wrong answers", "calibration")]
 
 
-def _trusted(section: Section, _: PartTable) -> Measured:
-    checked = section.trust and any(check.verdict != "not applicable" for check in section.trust.checks)
-    return [(plain(section.trust.line, 400), "trust")] if section.trust and checked else []
-
-
 # what a line below may name; a line that names nothing asks for what no run of this tool measures
 _MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
     "clean": _clean,
-    "any attack": _attacked(lambda *_: True),
+    "any attack": _worst,
     "white box": _attacked(kinds.by_gradients),
     "answers": _attacked(kinds.by_answers),
     "scores": _attacked(kinds.by_scores),
@@ -145,7 +146,6 @@ _MEASURED: dict[str, Callable[[Section, PartTable], Measured]] = {
     "classes": _by_class,
     "groups": _by_group,
     "confidence": _confidence,
-    "trust": _trusted,
 }
 
 # framework → clause, what it asks for in short, what of it a run can measure
@@ -160,6 +160,8 @@ _ASKED: dict[str, list[tuple[str, ...]]] = {
         ),
         ("15(5)", "Cybersecurity: poisoning of training data or of pre-trained components"),
         ("15(5)", "Cybersecurity: confidentiality attacks"),
+        ("15(5)", "Cybersecurity: model flaws"),
+        ("15(4)", "Feedback loops of systems that go on learning in use"),
         ("15(1)", "Consistency over the lifecycle of the system"),
     ],
     "FDA, AI-Enabled Device Software Functions (draft guidance, January 2025)": [
@@ -176,7 +178,6 @@ _ASKED: dict[str, list[tuple[str, ...]]] = {
     ],
     "ISO/IEC TR 24029-1:2021, robustness of neural networks": [
         ("Statistical methods", "A measure on test data, with its confidence", "clean"),
-        ("Empirical methods", "Whether the test itself can be relied on", "trust"),
         ("Formal methods", "A proof over a domain of inputs"),
         ("Empirical methods", "Experiments with changed inputs", "any attack", "variation"),
     ],

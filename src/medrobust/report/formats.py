@@ -24,6 +24,14 @@ Files = dict[str, bytes]
 """Path beside the main file → content; the main file's is ""."""
 
 
+def csv_file(told: Told) -> Files:
+    """The summary; a name that a spreadsheet would take for a formula has an apostrophe before it."""
+    names = pl.col([name for name, kind in told.summary.schema.items() if kind == pl.String])
+    formula = names.str.contains(r"^[=+\-@\t\r]")
+    inert = told.summary.with_columns(pl.when(formula).then("'" + names).otherwise(names).name.keep())
+    return {"": inert.write_csv().encode()}
+
+
 @dataclass(frozen=True)
 class Format:
     """A format of the report.
@@ -44,7 +52,7 @@ FORMATS: dict[str, Format] = {
     "markdown": Format("markdown/report.md", markdown_files, "text and tables, with figures as PNG and SVG"),
     "latex": Format("table.tex", lambda told: {"": latex_tables(told.without_images).encode()}, "tables for a paper"),
     "json": Format("report.json", lambda told: {"": document_text(told.without_images).encode()}, "for programs"),
-    "csv": Format("summary.csv", lambda told: {"": told.summary.write_csv().encode()}, "every figure in a row"),
+    "csv": Format("summary.csv", csv_file, "every figure in a row"),
     "model-card": Format("model-card.md", model_card, "a section for a model card"),
 }
 _SUFFIXES = {".md": "markdown", ".tex": "latex", ".json": "json", ".csv": "csv"}

@@ -32,7 +32,7 @@ def harm_table(table: pl.DataFrame, name: str, part: PartInfo) -> HarmTable | No
     lines, costs = part_table(table, name), costs_of(part)
     if lines is None or costs is None:
         return None
-    worst = worst_of(lines.budgets[-1])
+    worst = worst_of(lines.hardest(COST, highest=True))
     sentence = (
         f"An answer costs {lines.clean[COST]!s} on average on clean images, and {worst[COST]!s} in the costliest case "
         f"at {budget_text(worst.norm, worst.eps, part)}: a rise of {worst[RISE]!s}."

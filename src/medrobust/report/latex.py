@@ -83,7 +83,7 @@ def _row(line: Line, columns: list[str], unit: str) -> str:
     cells += [latex_text(format_change(line["linf"].value, unit)), latex_text(format_value(line["psnr"].value, 1))]
     if line.attack == WORST_CASE:
         cells[0] = f"\\textbf{{{cells[0]}}}"
-    return f"{' & '.join(cells)} \\\\"
+    return f"{{}}{' & '.join(cells)} \\\\"  # a label that begins with [ would be read as an option of the line before
 
 
 def _cell(cell: Cell) -> str:

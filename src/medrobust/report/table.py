@@ -78,6 +78,21 @@ class PartTable:
         """In the order of the table."""
         return list(dict.fromkeys(line.norm for line in self.lines))
 
+    @property
+    def largest(self) -> list[list[Line]]:
+        """Of each norm the largest budget."""
+        return [[budget for budget in self.budgets if budget[0].norm == norm][-1] for norm in self.norms]
+
+    def hardest(self, metric: str, *, highest: bool = False) -> list[Line]:
+        """Of the largest budgets that under which the metric is lowest (highest) in the worst case."""
+        sign = -1 if highest else 1
+
+        def left(budget: list[Line]) -> float:
+            value = worst_of(budget)[metric].value
+            return float("inf") if value is None else sign * value
+
+        return min(self.largest, key=left)
+
 
 def part_table(summary: pl.DataFrame, part: str) -> PartTable | None:
     """The lines of a part, or None when the summary holds none of it (no image was evaluated)."""

@@ -17,6 +17,8 @@ from medrobust.report.numbers import (
 from medrobust.report.table import PartTable
 from medrobust.statistics import LEAST_CLUSTERS, SIGNIFICANCE, TASK_TRAITS
 
+_MOST_DIGITS = 6
+
 
 def verdict(row: dict[str, object]) -> str:
     """What a paired comparison (a row of `compare_attacks`) shows, and that nothing is shown when so."""
@@ -56,8 +58,11 @@ def stronger_of(row: dict[str, object]) -> str | None:
 def difference_text(row: dict[str, object]) -> str:
     """The difference of a paired comparison with its interval: "−0.045 [−0.093, −0.004]"."""
     difference, low, high = (as_float(row[key]) for key in ("difference", "low", "high"))
-    interval = format_interval(low, high, 3) or (NO_INTERVAL if difference is not None else "")
-    return f"{format_value(difference, 3)} {interval}".strip()
+    digits = 3
+    while digits < _MOST_DIGITS and any(end and not round(end, digits) for end in (low, high)):
+        digits += 1  # an end on one side of 0 must not look as if it were 0
+    interval = format_interval(low, high, digits) or (NO_INTERVAL if difference is not None else "")
+    return f"{format_value(difference, digits)} {interval}".strip()
 
 
 def p_value_text(row: dict[str, object]) -> str:

@@ -16,6 +16,7 @@ from medrobust.report.numbers import (
     counted,
     format_value,
     listed,
+    metric_heading,
     metric_name,
     plain,
 )
@@ -43,19 +44,21 @@ _REASONS = (
 def answer(table: PartTable, part: PartInfo, comparisons: list[pl.DataFrame]) -> list[str]:
     """What is left under the worst case, and which attack does it; SMIA against PGD where both ran."""
     main = main_metric(part.task)
-    chosen = table.budgets if len(table.budgets) <= 4 else [table.budgets[0], table.budgets[-1]]
+    hardest = table.hardest(main)
+    ends = table.largest if len(table.largest) > 1 else [table.budgets[0], table.budgets[-1]]
+    chosen = table.budgets if len(table.budgets) <= 4 else ends
     left = [f"{line[main]!s} at {budget_text(line.norm, line.eps, part)}" for line in map(worst_of, chosen)]
     last = worst_of(chosen[-1])
     seen = in_greys(last.eps, last.norm, part)
     left[-1] += f" ({seen})" if seen else ""
-    count = len(attacks_of(table.budgets[-1]))
+    count = len(attacks_of(hardest))
     over = f"the worst case over {counted(count, 'attack')}" if count > 1 else "under attack"
     whose = "mean Dice" if main == "dice" else main
     first = (
         f"On clean images the {whose} is {table.clean[main]!s}; "
         f"{'in ' if count > 1 else ''}{over} it is {listed(left)}."
     )
-    return [first, f"{_strongest(table.budgets[-1], part)}{_smia_clause(comparisons, table.budgets[-1][0])}."]
+    return [first, f"{_strongest(hardest, part)}{_smia_clause(comparisons, hardest[0])}."]
 
 
 def _strongest(budget: list[Line], part: PartInfo) -> str:
@@ -170,6 +173,15 @@ def class_caption(part: PartInfo) -> str:
     if kind == "boxes":
         return "Average precision, mean over IoU 0.5 to 0.95, of the classes in the truth; clean and in the worst case."
     return "Mean over the images in which the class occurs, in the truth or in the answer; clean and in the worst case."
+
+
+def groups_caption(column: str, part: PartInfo) -> str:
+    """How to read the table of groups."""
+    return (
+        f"{metric_heading(TASK_TRAITS[part.task].image_metric)} by {column}: on clean images, and in the worst case "
+        "over the attacks. Gap: best less worst group, with the p-value of groups that are alike showing one as large; "
+        "not corrected for the number of columns and budgets."
+    )
 
 
 def no_calibration(part: PartInfo) -> str:

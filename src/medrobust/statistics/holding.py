@@ -42,12 +42,14 @@ class Brackets:
     Attributes:
         lower: `(n,)` the largest size at which it held, 0 where none was tried.
         upper: `(n,)` the smallest at which it fell, +inf where none was found.
+        budgets: `(k,)` that were tried, ascending from 0.
         searched: whether an attack looked for the smallest change, so that `upper` lies between the budgets.
         patient: `(n,)` of each image.
     """
 
     lower: Sizes
     upper: Sizes
+    budgets: Sizes
     searched: bool
     patient: pl.Series
 
@@ -103,7 +105,7 @@ def brackets(records: pl.DataFrame, part: PartInfo, norm: str) -> Brackets:
     upper = np.minimum(fell, found)
     budgets = np.array([0.0, *sorted(set(rows["eps"]))])
     lower = budgets[np.maximum(np.searchsorted(budgets, upper, "left") - 1, 0)]
-    return Brackets(lower, upper, rows["smallest_eps"].null_count() < len(rows), known["patient"])
+    return Brackets(lower, upper, budgets, rows["smallest_eps"].null_count() < len(rows), known["patient"])
 
 
 def holding(
@@ -143,7 +145,9 @@ def holding(
         searched=known.searched,
         median=_half(sizes, share),
         median_from=float(np.sort(known.lower)[(n - 1) // 2]),
-        median_low=(_half(sizes, low) if known.searched else _before(sizes, _half(sizes, low))) if doubted else None,
+        median_low=(_half(sizes, low) if known.searched else _before(known.budgets, _half(sizes, low)))
+        if doubted
+        else None,
         median_high=_half(sizes, high) if doubted else None,
         n=n,
         clusters=clusters.count,
@@ -166,5 +170,5 @@ def _half(sizes: Sizes, curve: Sizes) -> float:
 
 
 def _before(sizes: Sizes, size: float) -> float:
-    """The largest of the sizes below one; 0 where there is none."""
-    return float(max(sizes[sizes < size], default=0.0))
+    """The largest of the sizes below one."""
+    return float(max(sizes[sizes < size]))

@@ -162,6 +162,7 @@ function viewer(gallery) {
   find(".stack").addEventListener("pointerdown", drag);
   find(".stack").addEventListener("pointermove", drag);
   if (gallery.previousElementSibling?.matches(".jump")) gallery.previousElementSibling.remove();
+  addEventListener("beforeprint", () => { if (chosen) chosen.open = true; });
   pane.hidden = false;
   [find(".level").value, find(".width").value] = find(".preset").value.split(",");
   list();
