@@ -93,13 +93,8 @@ def test_a_training_that_is_killed_at_random_moments_ends_where_an_undisturbed_o
         save_file(made.victim.model.state_dict(), sys.argv[2])
         """
     )
-    call = [
-        sys.executable,
-        "-c",
-        script,
-        str(tmp_path / "checkpoint.safetensors"),
-        str(tmp_path / "killed.safetensors"),
-    ]
+    made_of, made_in = tmp_path / "checkpoint.safetensors", tmp_path / "killed.safetensors"
+    call = [sys.executable, "-c", script, str(made_of), str(made_in)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     draws, reached = random.Random(0), 0
     for _ in range(4):

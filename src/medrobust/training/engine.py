@@ -83,7 +83,7 @@ class Engine:
         checkpoint: a file to go on from, if it is there, and to write to.
         made_of: fingerprint of the course, for that file.
         save_every: seconds between two writes.
-        tell: hears of each step: how many of how many, and the last validation.
+        tell: hears of each step: how many there were, and the last validation.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Engine:
         checkpoint: Path | None = None,
         made_of: str = "",
         save_every: float = 30.0,
-        tell: Callable[[int, int, Seen], None] = lambda *_: None,
+        tell: Callable[[int, Seen], None] = lambda *_: None,
     ) -> None:
         how, self.course, self.tell = course.how, course, tell
         self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
@@ -177,7 +177,7 @@ class Engine:
             self.step += 1
             if self._time_to_look():
                 self._validate()
-            self.tell(self.step, self.steps, self.outcome.history[-1])
+            self.tell(self.step, self.outcome.history[-1])
             if self._moves() and time.monotonic() - saved > self.save_every:
                 self.save()
                 saved = time.monotonic()
