@@ -38,6 +38,16 @@ class Hardened:
     outcome: Outcome
     told: dict[str, object]
 
+    def summary(self) -> str:
+        """In a line: which step's weights these are, and what was left of the validation images."""
+        outcome = self.outcome
+        first, best = outcome.history[0], next(seen for seen in outcome.history if seen.step == outcome.best)
+        stopped = f"; stopped: {outcome.stopped}" if outcome.stopped else ""
+        return (
+            f"step {best.step} of {outcome.steps}; validation images, clean {first.clean:.2f} → {best.clean:.2f}, "
+            f"attacked {first.attacked:.2f} → {best.attacked:.2f}{stopped}"
+        )
+
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `training.json` to a new folder, whole or not at all.
 
