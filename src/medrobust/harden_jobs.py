@@ -40,13 +40,14 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
             raise InputError(f"{shared} patients are in both the {name} and the test images: split them by patient")
         if other is not None and other.fingerprint() == part.dataset.fingerprint():
             raise InputError(f"the {name} images are the test images: give harden.split, or data.split")
+    threat = config.harden.threat(config.threat.norm, training.info)
     with _kept_while_training(folder) as checkpoint:
         found = harden(
             part.victim,
             training,
             validation,
             method,
-            config.harden.threat(config.threat.norm, training.info),
+            threat,
             how,
             look=Validation(images=config.harden.validation_images),
             seed=config.seed,

@@ -16,11 +16,22 @@ import pytest
 import torch
 from learning import Bars, course, network, victim_of
 from safetensors.torch import load_file
+from tiny_detectors import tiny_detector
 from torch import Tensor, nn
 
 import medrobust as mr
+from medrobust.data import DatasetInfo, InMemoryDataset, Sample
 from medrobust.errors import InputError
-from medrobust.training import AdversarialTraining, Control, Engine, FastTraining, Training, Validation, make_method
+from medrobust.training import (
+    AdversarialTraining,
+    Control,
+    Course,
+    Engine,
+    FastTraining,
+    Training,
+    Validation,
+    make_method,
+)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -308,3 +319,25 @@ def test_bars_are_masks_too():
     one = course(make_method("trades"), masks=True)
     assert isinstance(Engine(one).run().history[-1].attacked, float)
     assert Bars(masks=True)[0].truth.shape == (8, 8)
+
+
+@pytest.mark.parametrize("family", ["faster_rcnn", "retinanet", "ssd"])
+@pytest.mark.parametrize("name", ["control", "pgd-at", "smia-at"])
+def test_a_detector_learns_by_its_own_losses(family, name):
+    """Its weights move, the statistics of its BatchNorm do not, and the loss on what it saw falls."""
+    model = tiny_detector(family)
+    victim = mr.Victim(model, mr.Detection(3))
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    truth = torch.tensor([[8.0, 8, 40, 40, 0], [20, 16, 60, 50, 2]])
+    info = DatasetInfo("boxes", "detection", ("a", "b", "c"), channels=3)
+    data = InMemoryDataset(info, [Sample(str(k), image, truth) for k, image in enumerate(images)])
+    before = weights_of(model)
+    how = Training(epochs=4, batch_size=4, learning_rate=1e-3, patience=0)
+    look = Validation(attack=mr.FGSM())
+    outcome = Engine(Course(victim, data, data, make_method(name), mr.Threat(eps=1 / 255), how, look, 0)).run()
+    losses = [seen.loss for seen in outcome.history[1:]]
+    assert losses[-1] < losses[0]
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(before[key], value)}
+    assert not [key for key in changed if "running" in key or "num_batches" in key]
+    assert any("backbone" in key for key in changed)
+    assert any("head" in key for key in changed)

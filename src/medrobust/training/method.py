@@ -13,7 +13,7 @@ from medrobust.attacks import Attack
 from medrobust.attacks.describing import described
 from medrobust.tasks import Task
 from medrobust.threat import Threat
-from medrobust.training.trainee import Trainee
+from medrobust.training.trainee import Packed, Trainee
 from medrobust.victim import Victim
 
 
@@ -49,11 +49,12 @@ class Step:
     def clean(self) -> Any:
         """Outputs at the clean images, with gradients of the weights."""
         with self.raw.unnoticed():
-            return self.trainee(self.images)
+            return self.outputs(self.images)
 
     def outputs(self, images: Tensor) -> Any:
         """Outputs at attacked images, with gradients of the weights."""
-        return self.trainee(images)
+        outputs = self.trainee(images)
+        return outputs.outputs if isinstance(outputs, Packed) else outputs
 
     def attacked(self, attack: Attack, victim: Victim | None = None) -> Tensor:
         """The images as an attack on the model (or on another victim) makes them; no gradient goes through them."""

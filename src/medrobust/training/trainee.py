@@ -9,9 +9,18 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from medrobust.model_state import as_it_is
+from medrobust.tasks import Detection
 from medrobust.victim import Victim, normalised
 
 Normalisation = Literal["frozen", "adversarial", "batch"]
+
+
+class Packed:
+    """Outputs that an engine is to hand on as they are: Fabric opens dataclasses, and fails at frozen ones."""
+
+    def __init__(self, outputs: Any) -> None:
+        self.outputs = outputs
 
 
 class Trainee(nn.Module):
@@ -35,14 +44,22 @@ class Trainee(nn.Module):
         self._norms = [module for module in self.model.modules() if isinstance(module, _NormBase)]
 
     def forward(self, images: Tensor) -> Any:
-        """The outputs for images `(B, C, *spatial)` in data units, as `Victim` gives them but in train mode."""
+        """The outputs for images `(B, C, *spatial)` in data units, as `Victim` gives them but in train mode.
+
+        Those of a detector are `Packed`.
+        """
         victim = self._victim
         inputs = normalised(victim.laid_out(images), victim.mean, victim.std)
-        return victim.task.run(self.model, inputs)
+        with as_it_is(self.model):
+            outputs = victim.task.run(self.model, inputs)
+        return outputs if isinstance(outputs, Tensor) else Packed(outputs)
 
     def learning(self) -> None:
-        """Train mode, for what is to be in train mode."""
-        self.model.train()
+        """Train mode, for what is to be in train mode; of a detector, nothing is.
+
+        Its losses are those of train mode without it, see `medrobust.detectors`.
+        """
+        self.model.train(not isinstance(self._victim.task, Detection))
         if self.normalisation == "frozen":
             for norm in self._norms:
                 norm.eval()
