@@ -230,7 +230,7 @@ def main() -> None:
         app(arguments)
     except SystemExit as ended:
         if ended.code == 130:
-            kept = arguments[:2] == ["data", "get"] or arguments[:1] == ["reproduce"]
+            kept = arguments[:2] == ["data", "get"] or arguments[:1] in (["reproduce"], ["harden"])
             _say(f"stopped; {'what came is kept, the same command goes on' if kept else 'nothing was written'}")
         raise
     except MedrobustError as error:

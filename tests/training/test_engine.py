@@ -61,6 +61,7 @@ WAYS = {
     "fgsm-rs": {"averaging": 0.9},
     "free": {"accumulate": 2},
     "control": {"awp": 0.01},
+    "mart": {"precision": "bf16-mixed"},
 }
 
 
@@ -122,19 +123,26 @@ def test_a_training_that_is_killed_at_random_moments_ends_where_an_undisturbed_o
     assert same(load_file(made_in), weights_of(made.victim.model))
 
 
-def test_ctrl_c_is_written_down(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_ctrl_c_waits_for_the_step_under_way_and_is_written_down(tmp_path, accumulate):
+    """It comes in the midst of a step, in the first part of a batch where there are two."""
+    path, steps = tmp_path / "checkpoint.safetensors", []
 
-    def tell(step, *_):
-        if step == 3:
-            raise KeyboardInterrupt
+    class Interrupted(Control):
+        def images(self, step):
+            steps.append(step)
+            if len(steps) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return step.images
 
-    engine = Engine(course(Control()), path, "x", save_every=1000, tell=tell)
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        engine.run()
-    again = course(Control())
+        Engine(course(Interrupted(), accumulate=accumulate), path, "x", save_every=1000).run()
+    assert len(steps) == (3 if accumulate == 1 else 4)
+    assert signal.getsignal(signal.SIGINT) is before
+    again = course(Control(), accumulate=accumulate)
     Engine(again, path, "x").run()
-    whole = course(Control())
+    whole = course(Control(), accumulate=accumulate)
     Engine(whole).run()
     assert same(weights_of(again.victim.model), weights_of(whole.victim.model))
 

@@ -25,6 +25,7 @@ from medrobust.training.checkpoints import Checkpoint, fill_optimizer, optimizer
 from medrobust.training.method import Method, Step
 from medrobust.training.options import Training
 from medrobust.training.order import Order, derived
+from medrobust.training.stopping import stop_heard
 from medrobust.training.trainee import Trainee
 from medrobust.training.validating import Validation
 from medrobust.training.weight_changes import at_worst_weights
@@ -96,7 +97,7 @@ class Engine:
     ) -> None:
         how, self.course, self.tell = course.how, course, tell
         self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
-        self.fabric = Fabric(accelerator=_accelerator(course.victim), devices=how.devices, precision=how.precision)
+        self.fabric = Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
         self.raw = Trainee(course.victim, how.normalisation)
         optimizer = torch.optim.AdamW(self.raw.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
         self.trainee, self.optimizer = self.fabric.setup(self.raw, optimizer)
@@ -114,16 +115,17 @@ class Engine:
         self.losses: list[float] = []
 
     def run(self) -> Outcome:
-        """Train to the end, keep the best weights, and say how it went; a stop by Ctrl-C is written down first."""
+        """Train to the end, keep the best weights, and say how it went.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C, once the step under way is done and written down.
+        """
         if self.path is not None and self.path.exists():
             self._go_on(Checkpoint.read(self.path, self.made_of))
-        try:
+        with stop_heard() as asked:
             if not self.outcome.history:
                 self._validate()
-            self._train()
-        except KeyboardInterrupt:
-            self.save()
-            raise
+            self._train(asked)
         self.course.victim.model.load_state_dict(self.best)
         self.course.victim.model.eval()
         self.save()
@@ -131,7 +133,7 @@ class Engine:
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one."""
-        if self.path is None or self.fabric.global_rank:
+        if self.path is None:
             return
         told = {"step": self.step, "losses": self.losses, "outcome": asdict(self.outcome)}
         tensors = {
@@ -153,14 +155,8 @@ class Engine:
         if self.average is not None:
             self.average.load_state_dict(from_.tensors["average"])
 
-    def _train(self) -> None:
-        order = replace(
-            self.order,
-            first=self.step,
-            steps=self.steps,
-            worker=self.fabric.global_rank,
-            workers=self.fabric.world_size,
-        )
+    def _train(self, asked_to_stop: Callable[[], bool]) -> None:
+        order = replace(self.order, first=self.step, steps=self.steps)
         loader: DataLoader[Any] = DataLoader(
             cast("torch.utils.data.Dataset[Any]", self.course.training),
             batch_sampler=order,
@@ -178,9 +174,14 @@ class Engine:
             if self._time_to_look():
                 self._validate()
             self.tell(self.step, self.outcome.history[-1])
-            if self._moves() and time.monotonic() - saved > self.save_every:
+            if not self._moves():
+                continue
+            stopping = asked_to_stop()
+            if stopping or time.monotonic() - saved > self.save_every:
                 self.save()
                 saved = time.monotonic()
+            if stopping:
+                raise KeyboardInterrupt
 
     def _learn(self, images: Tensor, truth: Tensor, ids: Any) -> None:
         course, how = self.course, self.course.how

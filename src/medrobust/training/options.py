@@ -35,7 +35,6 @@ class Training:
             2002.11569).
         precision: "32-true", or "bf16-mixed" or "16-mixed" for autocast.
         workers: processes that read images.
-        devices: processes that train, each on a device of its own; a batch is shared out among them.
 
     Raises:
         InputError: an option has no such value.
@@ -55,10 +54,9 @@ class Training:
     patience: int = 3
     precision: Precision = "32-true"
     workers: int = 0
-    devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validations", "devices"):
+        for name in ("epochs", "batch_size", "accumulate", "validations"):
             at_least(name, getattr(self, name), 1)
         for name in ("patience", "workers"):
             at_least(name, getattr(self, name), 0)
@@ -72,8 +70,5 @@ class Training:
                 raise InputError(f"{name} must be from 0 and {most}, got {value:g}")
         one_of("normalisation", self.normalisation, get_args(Normalisation))
         one_of("precision", self.precision, get_args(Precision))
-        if self.batch_size % (self.accumulate * self.devices):
-            raise InputError(
-                f"batch_size {self.batch_size} cannot be shared out evenly in accumulate={self.accumulate} parts on "
-                f"{self.devices} devices"
-            )
+        if self.batch_size % self.accumulate:
+            raise InputError(f"batch_size {self.batch_size} cannot be shared out evenly in {self.accumulate} parts")

@@ -18,15 +18,14 @@ def derived(seed: int, *purpose: object) -> int:
 
 @dataclass(frozen=True)
 class Order:
-    """Batches without end, of which one worker of several sees its share; each epoch anew in random order.
+    """The batches from a step on; each epoch anew in random order.
 
     Args:
         count: images.
-        batch_size: of all workers together.
+        batch_size: images a step.
         seed: of the order.
         first: the step to begin with.
         steps: the step to end before.
-        worker, workers: which share.
     """
 
     count: int
@@ -34,8 +33,6 @@ class Order:
     seed: int
     first: int
     steps: int
-    worker: int = 0
-    workers: int = 1
 
     @property
     def per_epoch(self) -> int:
@@ -54,5 +51,4 @@ class Order:
                 generator = torch.Generator().manual_seed(derived(self.seed, "order", epoch))
                 places = torch.randperm(self.count, generator=generator).tolist()
             start = step % self.per_epoch * self.batch_size
-            batch = places[start : start + self.batch_size]
-            yield batch[self.worker :: self.workers] or batch[:1]  # a worker without an image repeats one
+            yield places[start : start + self.batch_size]
