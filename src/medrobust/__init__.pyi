@@ -103,6 +103,13 @@ from medrobust.models import (
 )
 from medrobust.region import Region as Region
 from medrobust.run import Run as Run, evaluate as evaluate, load_run as load_run
+from medrobust.hardening import Hardened as Hardened, harden as harden
+from medrobust.training import (
+    Method as Method,
+    Training as Training,
+    Validation as Validation,
+    make_method as make_method,
+)
 from medrobust.stability_run import Stability as Stability, load_stability as load_stability, stability as stability
 from medrobust.tasks import (
     Classification as Classification,

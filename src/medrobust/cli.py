@@ -14,6 +14,7 @@ import typer
 from medrobust._version import __version__
 from medrobust.cli_compare import compare
 from medrobust.cli_data import app as data_app
+from medrobust.cli_harden import harden
 from medrobust.cli_lists import attacks, doctor, formats, models
 from medrobust.cli_options import (
     BatchSize,
@@ -217,7 +218,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (view, compare, stability, reproduce, attacks, formats, models, doctor):
+for command in (harden, view, compare, stability, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 
@@ -229,7 +230,7 @@ def main() -> None:
         app(arguments)
     except SystemExit as ended:
         if ended.code == 130:
-            kept = arguments[:2] == ["data", "get"] or arguments[:1] == ["reproduce"]
+            kept = arguments[:2] == ["data", "get"] or arguments[:1] in (["reproduce"], ["harden"])
             _say(f"stopped; {'what came is kept, the same command goes on' if kept else 'nothing was written'}")
         raise
     except MedrobustError as error:

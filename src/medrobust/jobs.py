@@ -90,7 +90,7 @@ def run_config(config: RunConfig, *, progress: bool = False, listen: Listen | No
             skip_bad=config.skip_bad,
             name=name,
             model_name=part.model_name,
-            config=config.model_dump(mode="json"),
+            config=config.written(),
             progress=progress,
             listen=listen,
             afterchecks=SURVIVAL if config.survive else (),

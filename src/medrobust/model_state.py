@@ -36,6 +36,17 @@ def in_use(model: nn.Module, channels_last: bool) -> Iterator[None]:
             saved.restore()
 
 
+@contextmanager
+def as_it_is(model: nn.Module) -> Iterator[None]:
+    """Inside, `in_use` of the model does nothing: its weights learn, in the mode that it is in."""
+    with _LOCK:
+        _USED.append(model)
+        try:
+            yield
+        finally:
+            _USED.remove(model)
+
+
 class _State:
     """What a use of the model changes."""
 

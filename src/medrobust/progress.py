@@ -25,6 +25,11 @@ class ProgressBar:
         self._bar.advance(self._task, count)
         self._tell()
 
+    def to(self, count: int) -> None:
+        """So many are done in all."""
+        self._bar.update(self._task, completed=count)
+        self._tell()
+
     def stage(self, text: str) -> None:
         """What is being done from now on."""
         self._bar.update(self._task, description=text)

@@ -37,7 +37,7 @@ def stability_config(
         traced_attack(label, attack)  # before a model is trained in vain
     if "eps" in config.threat.model_fields_set and len(config.threat.eps) != 1:
         raise InputError(f"ways are compared at one budget, got {len(config.threat.eps)}: give one --eps")
-    written = config.model_dump(mode="json")
+    written = config.written()
     written["threat"]["eps"] = list(config.threat.eps if "eps" in config.threat.model_fields_set else USUAL_BUDGET)
     whole: Stability | None = None
     parts = list(build_parts(config))

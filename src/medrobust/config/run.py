@@ -12,6 +12,7 @@ from medrobust.attacks import Attack, make_attack
 from medrobust.attacks.catalogue import ENSEMBLE, entry_of
 from medrobust.attacks.written import attack_at, members_at, named
 from medrobust.config.data import DataConfig
+from medrobust.config.harden import HardenConfig
 from medrobust.config.model import ModelConfig, SurrogateConfig
 from medrobust.config.section import Section
 from medrobust.config.threat import ThreatConfig
@@ -28,6 +29,7 @@ class RunConfig(Section):
     surrogates: list[SurrogateConfig] = Field(default=[])
     attacks: dict[str, dict[str, Any]] = Field(default={"fgsm": {}, "pgd": {}, "smia": {}}, min_length=1)
     threat: ThreatConfig = ThreatConfig()
+    harden: HardenConfig = HardenConfig()
     harm: Any = None
     seed: int = 0
     batch_size: int = Field(default=16, ge=1)
@@ -68,6 +70,10 @@ class RunConfig(Section):
         if isinstance(value, dict):
             return {label: {} if options is None else options for label, options in value.items()}
         return value
+
+    def written(self) -> dict[str, Any]:
+        """As JSON holds it, for the records of a run; how a model is hardened is no part of one."""
+        return self.model_dump(mode="json", exclude={"harden"})
 
     @property
     def label(self) -> str:

@@ -49,6 +49,19 @@ def split_by_patient(dataset: Dataset, share: float) -> tuple[Subset, Subset]:
     return Subset(dataset, first), Subset(dataset, second)
 
 
+def patients_of(dataset: Dataset) -> set[str]:
+    """Who is in it, as far as patients are known. Of a set of files no image is read."""
+    known = (getattr(_entry(dataset, index), "patient", None) for index in range(len(dataset)))
+    return {str(patient) for patient in known if patient is not None}
+
+
 def _identity(dataset: Dataset, index: int) -> str:
-    known: Sample | object = dataset.entries[index] if isinstance(dataset, FileDataset) else dataset[index]
+    known = _entry(dataset, index)
     return str(getattr(known, "patient", None) or getattr(known, "id", index))
+
+
+def _entry(dataset: Dataset, index: int) -> object:
+    """What tells id and patient of a sample: the sample itself, or what a set of files knows without reading it."""
+    if isinstance(dataset, Subset):
+        return _entry(dataset.whole, dataset.indices[index])
+    return dataset.entries[index] if isinstance(dataset, FileDataset) else dataset[index]

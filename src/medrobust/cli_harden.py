@@ -1,0 +1,84 @@
+"""The command `medrobust harden`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medrobust.cli_options import (
+    BatchSize,
+    ConfigFile,
+    Data,
+    DataFormat,
+    Device,
+    Limit,
+    Mean,
+    Model,
+    Resize,
+    Seed,
+    Settings,
+    SkipBad,
+    Split,
+    Std,
+    Weights,
+    overrides,
+)
+from medrobust.console import console, say
+
+
+def harden(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    method: Annotated[
+        str | None, typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing or control.")
+    ] = None,
+    eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 5.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest; 1e-4.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; a training that was stopped goes on.")] = None,
+    train_split: Annotated[str | None, typer.Option(help="Part of the data to learn from; train.")] = None,
+    validation_split: Annotated[
+        str | None, typer.Option(help="Part to choose the weights by; a fifth of the training patients if not given.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Attack the test images before and after, and compare.")
+    ] = True,
+    data: Data = None,
+    data_format: DataFormat = None,
+    split: Split = None,
+    resize: Resize = None,
+    limit: Limit = None,
+    model: Model = None,
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    skip_bad: SkipBad = False,
+    settings: Settings = None,
+) -> None:
+    """Make a model hold: fine-tune it on attacked images, then measure it before and after on the test images.
+
+    Any other option of the training is a --set, e.g. harden.normalisation=adversarial or harden.options.beta=2. Use
+    what comes of it with: medrobust evaluate run.yaml --weights OUT/model.safetensors
+    """
+    from medrobust.config import read_config
+    from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_config
+    from medrobust.hardening import WEIGHTS
+
+    own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
+    own |= {"split": train_split, "validation_split": validation_split}
+    given = {f"harden.{name}": value for name, value in own.items() if value is not None}
+    shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
+    run = read_config(config, given | shared)
+    folder = out or Path("hardened") / f"{run.label}-{run.harden.method}"
+    progress = sys.stderr.isatty()
+    found = harden_config(run, folder, progress=progress)
+    say(f"{folder / WEIGHTS}: {found.summary()}")
+    if measure:
+        console().print(measure_config(run, folder, progress=progress))
+        say(f"reports: {folder / BEFORE / 'report.html'}, {folder / AFTER / 'report.html'}")

@@ -1,0 +1,97 @@
+"""A hardening as a configuration asks for it: trained on one part of the data, measured before and after on another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medrobust.comparing import RunComparison, compare
+from medrobust.config import EMBEDDED, RunConfig
+from medrobust.data import Dataset, open_dataset
+from medrobust.data.subset import patients_of
+from medrobust.errors import InputError
+from medrobust.evaluation.storage import check_output_folder
+from medrobust.hardening import WEIGHTS, Hardened, harden
+from medrobust.jobs import build_parts, run_config
+from medrobust.training import Validation
+
+CHECKPOINT, AFTER, BEFORE = "checkpoint.safetensors", "after", "before"
+USUAL_ATTACKS: dict[str, dict[str, object]] = {"medrobust": {}}
+
+
+def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) -> Hardened:
+    """Train as configured and write `model.safetensors` and `training.json` to the folder.
+
+    While it trains, the folder `.NAME.training` beside it holds a checkpoint; called again, the training goes on.
+
+    Raises:
+        InputError: anything in the configuration cannot be used, or patients to learn from are among those to test on.
+    """
+    check_output_folder(folder)
+    how, method = config.harden.training(), config.harden.build_method()
+    if config.data.path == EMBEDDED:
+        raise InputError("give the data to learn from with --data, e.g. embedded:level")
+    (part,) = build_parts(config)
+    training = _opened(config, config.harden.split)
+    validation = None if config.harden.validation_split is None else _opened(config, config.harden.validation_split)
+    for name, other in (("training", training), ("validation", validation)):
+        if other is not None and (shared := len(patients_of(other) & patients_of(part.dataset))):
+            raise InputError(f"{shared} patients are in both the {name} and the test images: split them by patient")
+        if other is not None and other.fingerprint() == part.dataset.fingerprint():
+            raise InputError(f"the {name} images are the test images: give harden.split, or data.split")
+    threat = config.harden.threat(config.threat.norm, training.info)
+    with _kept_while_training(folder) as checkpoint:
+        found = harden(
+            part.victim,
+            training,
+            validation,
+            method,
+            threat,
+            how,
+            look=Validation(images=config.harden.validation_images),
+            seed=config.seed,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        found.save(folder)
+    return found
+
+
+def measure_config(config: RunConfig, folder: Path, *, progress: bool = False) -> RunComparison:
+    """Measure the model before and after on the test images, write both runs into the folder, and compare them.
+
+    The attacks are those of the configuration; where it names none, the ensemble `medrobust`, which no method learns
+    from.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    if "attacks" not in config.model_fields_set:
+        config = config.model_copy(update={"attacks": USUAL_ATTACKS})
+    hardened = config.model.model_copy(update={"weights": folder / WEIGHTS})
+    for name, one in ((BEFORE, config), (AFTER, config.model_copy(update={"model": hardened}))):
+        run_config(one, progress=progress).save(folder / name)
+    return compare(folder / BEFORE, folder / AFTER)
+
+
+def _opened(config: RunConfig, split: str) -> Dataset:
+    data = config.data.model_copy(update={"split": split})
+    extra = {**(config.data.model_extra or {}), "split": split}
+    extra.pop("limit", None)
+    data = type(config.data)(path=data.path, **extra)
+    return open_dataset(data.path, data.options(config.skip_bad))
+
+
+@contextmanager
+def _kept_while_training(folder: Path) -> Iterator[Path]:
+    """The place of the checkpoint; it goes when all went well."""
+    beside = folder.absolute().parent / f".{folder.name}.training"
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{beside} cannot be made: {error.strerror}") from error
+    checkpoint = beside / CHECKPOINT
+    yield checkpoint
+    checkpoint.unlink(missing_ok=True)
+    beside.rmdir()

@@ -1,0 +1,37 @@
+"""Models made to hold: methods of adversarial training, and the loop that runs them."""
+
+from medrobust.training.adversarial import AdversarialTraining, Control, EnsembleTraining, SMIATraining, Smoothing
+from medrobust.training.catalogue import METHODS, MethodEntry, make_method
+from medrobust.training.engine import Course, Engine, Outcome, Seen
+from medrobust.training.fast import FastTraining, FreeTraining, RandomStep
+from medrobust.training.method import Method, Step
+from medrobust.training.options import Training
+from medrobust.training.trades import MART, TRADES, Departure
+from medrobust.training.trainee import Trainee
+from medrobust.training.validating import Validation
+
+__all__ = [
+    "MART",
+    "METHODS",
+    "TRADES",
+    "AdversarialTraining",
+    "Control",
+    "Course",
+    "Departure",
+    "Engine",
+    "EnsembleTraining",
+    "FastTraining",
+    "FreeTraining",
+    "Method",
+    "MethodEntry",
+    "Outcome",
+    "RandomStep",
+    "SMIATraining",
+    "Seen",
+    "Smoothing",
+    "Step",
+    "Trainee",
+    "Training",
+    "Validation",
+    "make_method",
+]

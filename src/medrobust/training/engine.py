@@ -1,0 +1,278 @@
+"""The one training loop, on Lightning Fabric: a batch, its attacked images, a move of the weights; and what is kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from medrobust.data import Dataset, stack
+from medrobust.errors import InputError
+from medrobust.models.embedded_training import warm_up_and_cosine
+from medrobust.models.randomness import seeded
+from medrobust.threat import Threat
+from medrobust.training.checkpoints import Checkpoint, fill_optimizer, optimizer_tensors
+from medrobust.training.method import Method, Step
+from medrobust.training.options import Training
+from medrobust.training.order import Order, derived
+from medrobust.training.stopping import stop_heard
+from medrobust.training.trainee import Trainee
+from medrobust.training.validating import Validation
+from medrobust.training.weight_changes import at_worst_weights
+from medrobust.victim import Victim
+
+FALLEN = 0.5  # of the best figure under attack: less is a catastrophe, not the noise of a validation
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A validation: after so many steps, what is left of clean and of attacked images; the mean loss since the last."""
+
+    step: int
+    clean: float
+    attacked: float
+    loss: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What a training came to.
+
+    Attributes:
+        history: the validations; the first is of the model as it came.
+        best: the step of the weights that were kept.
+        stopped: why it ended before its last step, in a sentence; None when it did not.
+        steps: how many there were to be.
+    """
+
+    history: list[Seen] = field(default_factory=list)
+    best: int = 0
+    stopped: str | None = None
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that decides what a training comes to."""
+
+    victim: Victim
+    training: Dataset
+    validation: Dataset
+    method: Method
+    threat: Threat
+    how: Training
+    look: Validation
+    seed: int
+
+
+class Engine:
+    """One training, from a model or from where it was left; the victim's model learns in place.
+
+    Args:
+        course: what is trained, on what and how.
+        checkpoint: a file to go on from, if it is there, and to write to.
+        made_of: fingerprint of the course, for that file.
+        save_every: seconds between two writes.
+        tell: hears of each step: how many there were, and the last validation.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        checkpoint: Path | None = None,
+        made_of: str = "",
+        save_every: float = 30.0,
+        tell: Callable[[int, Seen], None] = lambda *_: None,
+    ) -> None:
+        how, self.course, self.tell = course.how, course, tell
+        self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
+        self.fabric = Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
+        self.raw = Trainee(course.victim, how.normalisation)
+        optimizer = torch.optim.AdamW(self.raw.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+        self.trainee, self.optimizer = self.fabric.setup(self.raw, optimizer)
+        self.order = Order(
+            len(course.training), how.batch_size // how.accumulate, derived(course.seed, "training"), 0, 0
+        )
+        self.steps = how.epochs * self.order.per_epoch
+        self.average: AveragedModel | None = None
+        if how.averaging:
+            averaged = get_ema_multi_avg_fn(how.averaging)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(course.victim.model, multi_avg_fn=averaged, use_buffers=True)
+        self.step = 0
+        self.outcome = Outcome(steps=self.steps)
+        self.best: dict[str, Tensor] = {}
+        self.losses: list[float] = []
+
+    def run(self) -> Outcome:
+        """Train to the end, keep the best weights, and say how it went.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C, once the step under way is done and written down.
+        """
+        if self.path is not None and self.path.exists():
+            self._go_on(Checkpoint.read(self.path, self.made_of))
+        with stop_heard() as asked:
+            if not self.outcome.history:
+                self._validate()
+            self._train(asked)
+        self.course.victim.model.load_state_dict(self.best)
+        self.course.victim.model.eval()
+        self.save()
+        return self.outcome
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if self.path is None:
+            return
+        told = {"step": self.step, "losses": self.losses, "outcome": asdict(self.outcome)}
+        tensors = {
+            "weights": dict(self.course.victim.model.state_dict()),
+            "best": self.best,
+            "optimizer": optimizer_tensors(self.optimizer.optimizer),
+        }
+        if self.average is not None:
+            tensors["average"] = dict(self.average.state_dict())
+        Checkpoint(self.made_of, told, tensors).write(self.path)
+
+    def _go_on(self, from_: Checkpoint) -> None:
+        self.step, self.losses = from_.told["step"], from_.told["losses"]
+        outcome = from_.told["outcome"]
+        self.outcome = Outcome(**{**outcome, "history": [Seen(**seen) for seen in outcome["history"]]})
+        self.course.victim.model.load_state_dict(from_.tensors["weights"])
+        fill_optimizer(self.optimizer.optimizer, from_.tensors.get("optimizer", {}))
+        self.best = from_.tensors.get("best", {})
+        if self.average is not None:
+            self.average.load_state_dict(from_.tensors["average"])
+
+    def _train(self, asked_to_stop: Callable[[], bool]) -> None:
+        order = replace(self.order, first=self.step, steps=self.steps)
+        loader: DataLoader[Any] = DataLoader(
+            cast("torch.utils.data.Dataset[Any]", self.course.training),
+            batch_sampler=order,
+            collate_fn=stack,
+            num_workers=self.course.how.workers,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
+        saved = time.monotonic()
+        for images, truth, ids in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
+            if self.outcome.stopped is not None:
+                break
+            with seeded(derived(self.course.seed, "step", self.step)):
+                self._learn(images, truth, ids)
+            self.step += 1
+            if self._time_to_look():
+                self._validate()
+            self.tell(self.step, self.outcome.history[-1])
+            if not self._moves():
+                continue
+            stopping = asked_to_stop()
+            if stopping or time.monotonic() - saved > self.save_every:
+                self.save()
+                saved = time.monotonic()
+            if stopping:
+                raise KeyboardInterrupt
+
+    def _learn(self, images: Tensor, truth: Tensor, ids: Any) -> None:
+        course, how = self.course, self.course.how
+        epoch, place = divmod(self.step, self.order.per_epoch)
+        seed = derived(course.seed, "attacks", epoch)
+        step = Step(self.trainee, self.raw, course.victim, images, truth, ids, self._threat(), seed)
+        begun = self.step - place % how.accumulate  # the parts of a batch go together
+        for group in self.optimizer.param_groups:
+            group["lr"] = how.learning_rate * warm_up_and_cosine(begun / self.steps)
+        attacked = course.method.images(step)
+        for replay in range(course.method.replays):
+            if replay:
+                attacked = course.method.again(step, attacked)
+            self._descend(step, attacked, last=self._moves(self.step + 1))
+
+    def _descend(self, step: Step, attacked: Tensor, last: bool) -> None:
+        how, method = self.course.how, self.course.method
+        with torch.enable_grad(), self.fabric.no_backward_sync(self.trainee, enabled=not last):
+            self.raw.learning()
+            loss = method.loss(step, attacked)
+            self.fabric.backward(loss / how.accumulate)
+            if how.awp:
+                with at_worst_weights(self.raw, how.awp):
+                    self.fabric.backward(method.loss(step, attacked) / how.accumulate)
+        self.losses.append(float(loss.detach()))
+        if not math.isfinite(self.losses[-1]):
+            raise InputError(
+                f"the loss is not finite at step {self.step + 1} of {self.steps}: the training diverged; "
+                "take a smaller learning_rate"
+            )
+        if last:
+            self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=how.clip, error_if_nonfinite=False)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            if self.average is not None:
+                self.average.update_parameters(self.course.victim.model)
+
+    def _threat(self) -> Threat:
+        """As large as the ramp lets it be by now."""
+        ramp = self.course.how.ramp * self.steps
+        share = 1.0 if self.step >= ramp else (self.step + 1) / (ramp + 1)
+        return self.course.threat if share == 1 else replace(self.course.threat, eps=share * self.course.threat.eps)
+
+    def _moves(self, step: int | None = None) -> bool:
+        """Whether the weights have been moved by all that was seen up to this step."""
+        step = self.step if step is None else step
+        place = step % self.order.per_epoch
+        return place % self.course.how.accumulate == 0
+
+    def _time_to_look(self) -> bool:
+        epoch, looks = self.order.per_epoch, self.course.how.validations
+        place = (self.step - 1) % epoch + 1
+        return any(place == -(-look * epoch // looks) for look in range(1, looks + 1))
+
+    def _validate(self) -> None:
+        begun, course = time.monotonic(), self.course
+        victim = course.victim
+        if self.average is not None:
+            victim = copy.copy(victim)
+            victim.model = self.average.module
+        clean, attacked = course.look(victim, course.validation, course.threat, course.seed)
+        loss = sum(self.losses) / len(self.losses) if self.losses else None
+        seen = Seen(self.step, clean, attacked, loss, time.monotonic() - begun)
+        self.losses = []
+        history = self.outcome.history
+        history.append(seen)
+        learned = [one for one in history if one.step]
+        best = max(learned, key=lambda one: (one.attacked, one.clean), default=seen)
+        if seen is best or not self.best:
+            self.best = {name: value.detach().cpu().clone() for name, value in victim.model.state_dict().items()}
+            self.outcome.best = self.step
+        self.outcome.stopped = self._reason_to_stop(seen, best)
+
+    def _reason_to_stop(self, seen: Seen, best: Seen) -> str | None:
+        if self.step == self.steps:
+            return None
+        if self.course.method.single_step and seen.attacked < FALLEN * best.attacked:
+            return (
+                f"catastrophic overfitting: under attack {seen.attacked:.2f} was left after {seen.step} steps, "
+                f"{best.attacked:.2f} after {best.step}"
+            )
+        patience = self.course.how.patience * self.order.per_epoch
+        if patience and seen.step - best.step >= patience:
+            return f"no better figure under attack since step {best.step}"
+        return None
+
+
+def _accelerator(victim: Victim) -> str:
+    return "cuda" if victim.device.type == "cuda" else "cpu"
+
+
+def parameters_of(model: nn.Module) -> int:
+    """How many numbers learn."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -1,0 +1,41 @@
+"""What is left of a model, clean and attacked, while it learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from medrobust.attacks import PGD, Attack
+from medrobust.data import Dataset, stack
+from medrobust.data.options import evenly
+from medrobust.threat import Threat
+from medrobust.victim import Victim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How a model is looked at between epochs.
+
+    Args:
+        attack: another one than it learns from, or the same with more steps.
+        images: at most so many, spread evenly over the validation set; None: all.
+        batch_size: images attacked together.
+    """
+
+    attack: Attack = field(default_factory=lambda: PGD(steps=10))
+    images: int | None = 64
+    batch_size: int = 16
+
+    def __call__(self, victim: Victim, data: Dataset, threat: Threat, seed: int) -> tuple[float, float]:
+        """The mean of `Task.worth` (the share right, the mean Dice or F1) over clean and over attacked images."""
+        places = evenly(range(len(data)), self.images)
+        clean, attacked = [], []
+        for start in range(0, len(places), self.batch_size):
+            images, truth, ids = stack([data[place] for place in places[start : start + self.batch_size]])
+            images, truth = images.to(victim.device), truth.to(victim.device)
+            made = self.attack(victim, images, truth, threat, seed=seed, ids=ids).adversarial
+            with torch.no_grad():
+                clean.append(victim.task.worth(victim(images), truth))
+                attacked.append(victim.task.worth(victim(made), truth))
+        return float(torch.cat(clean).mean()), float(torch.cat(attacked).mean())

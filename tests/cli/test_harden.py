@@ -1,0 +1,84 @@
+"""`medrobust harden`: a model trained on one part of the data, and measured before and after on another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medrobust as mr
+
+MODEL = """
+import torch
+from torch import nn
+
+def make(outputs, channels):
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(6 * 49, outputs)
+    )
+"""
+
+
+@pytest.fixture
+def data(tmp_path) -> tuple[str, ...]:
+    """Images of which one half is brighter; the class says which."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 64), ("val", 16), ("test", 16)):
+        labels = np.arange(count) % 2
+        images = rng.integers(90, 130, (count, 28, 28))
+        images[labels == 1, :, 14:] += 12
+        images[labels == 0, :, :14] += 12
+        arrays |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels[:, None].astype(np.uint8)}
+    np.savez(tmp_path / "halvesmnist.npz", **arrays)
+    (tmp_path / "net_to_harden.py").write_text(MODEL)
+    return ("harden", "--data", "halvesmnist.npz", "--model", "python:net_to_harden:make", "--eps", "2/255")
+
+
+def test_a_model_is_hardened_and_measured_before_and_after(medrobust, data):
+    fast = ("--epochs", 8, "--learning-rate", 1e-2, "--set", "harden.batch_size=8", "--mean", 0.43, "--std", 0.05)
+    measured = ("--validation-split", "val", "--set", "attacks=pgd", "--set", "trust=0", "--set", "threat.eps=2/255")
+    code, out, err = medrobust(*data, "--method", "pgd-at", *fast, *measured, "--out", "hard")
+    assert code == 0, err
+    assert "hard/model.safetensors: step " in err
+    assert "0.500  1.000 +0.500" in out
+    before, after = (mr.load_run(Path("hard") / name) for name in ("before", "after"))
+    assert before.info.parts["halvesmnist"].weights_sha256 != after.info.parts["halvesmnist"].weights_sha256
+    told = json.loads(Path("hard/training.json").read_text())
+    assert (told["method"], told["images"]) == ("AdversarialTraining", [64, 16])
+    assert told["threat"]["eps"] == 2 / 255
+    assert told["outcome"]["history"][-1]["attacked"] > told["outcome"]["history"][0]["attacked"]
+    assert not list(Path().glob(".hard*"))  # nothing of the training under way is left
+    code, _, err = medrobust(*data, "--out", "hard")
+    assert code == 2
+    assert "hard is not an empty folder" in err or "holds another run" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--method", "smia"), "unknown method 'smia'"),
+        (("--split", "train"), "the training images are the test images: give harden.split, or data.split"),
+        (("--train-split", "nothing"), "nothing"),
+        (("--epochs", 0), "epochs must be a whole number of at least 1"),
+        (("--set", "harden.epoch=3"), "unknown option of harden 'epoch': did you mean 'epochs'?"),
+        (("--set", "harden.options.beta=-1"), "method smia-at: beta must be a finite number, at least 0"),
+        (("--eps", "10HU"), "eps 10HU does not fit the data, whose unit is [0, 1]"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(medrobust, data, options, told):
+    code, _, err = medrobust(*data, *options, "--out", "wrong")
+    assert code == 2
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("wrong").exists()
+    assert not [path for path in Path().iterdir() if path.name.startswith(".wrong")]
+
+
+def test_the_embedded_default_has_two_parts(medrobust):
+    code, _, err = medrobust("harden", "--out", "x")
+    assert code == 2
+    assert "give the data to learn from with --data, e.g. embedded:level" in err
