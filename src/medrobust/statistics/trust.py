@@ -76,6 +76,6 @@ def trust_line(checks: Sequence[Check]) -> str:
 
     inapplicable_ones = counts["not applicable"]
     rest = f", {inapplicable_ones} not applicable" if inapplicable_ones else ""
-    if any(UNPROBED in check.sentence for check in checks):
+    if any(UNPROBED in check.sentence.lower() for check in checks):
         rest += " (no image was probed)"
     return f"trust: {counts['pass']} pass, {told('warn')}, {told('fail')}{rest}"
