@@ -67,6 +67,23 @@ class InnerSoftmax(Wrapped):
         return self.inner(x).softmax(1)
 
 
+class InnerSigmoid(Wrapped):
+    """Gives probabilities of yes and no, each class a label of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x).sigmoid()
+
+
+class AnyNoise(Wrapped):
+    """Answers wrongly, and hardly less so, whatever is not on whole grey levels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.inner(x)
+        off = (x * GREY - (x * GREY).round()).abs().flatten(1).amax(1, keepdim=True) > 1e-2
+        another = nn.functional.one_hot((logits.argmax(1) + 1) % logits.shape[1], logits.shape[1])
+        return torch.where(off, 20 * another + 0.01 * logits, logits)
+
+
 class Shattered(Wrapped):
     """A ripple on its input, far too small to see and far too steep to follow."""
 
@@ -193,5 +210,6 @@ BROKEN = {
     "a gradient at the data alone": Broken(OnlyAtTheData, {"iterative": "fail"}, on_grid),
     "a gradient near the data alone": Broken(OnlyNearTheData, {"budgets": "fail"}, on_few_levels, NEAR),
     "lucky starts": Broken(LuckyStarts, {"restarts": "fail"}),
+    "any noise breaks it": Broken(AnyNoise, {"noise": "fail"}, on_grid, {"levels": (2.4,)}),
     "between grey levels": Broken(BetweenGreyLevels, {"saved": "fail"}, on_grid, {"levels": (2.4,)}),
 }

@@ -56,7 +56,17 @@ def test_a_band_begins_at_its_cut():
 def test_texts_and_codes_are_groups_as_they_are():
     assert group_labels(GroupColumn("sex"), ["F", "M", " F ", ""]) == ["F", "M", "F", None]
     assert group_labels(GroupColumn("site"), ["0", "1", "2", "1"]) == ["0", "1", "2", "1"]
-    assert group_labels(GroupColumn("site"), ["3", "north", "12", "4"]) == ["3", "north", "12", "4"]
+    assert group_labels(GroupColumn("kind"), ["2D", "3D", "3D+t"]) == ["2D", "3D", "3D+t"]
+
+
+def test_a_text_among_numbers_leaves_no_number_as_it_is():
+    """Exact ages in the records would tell who it is, be one of them unknown or written as in DICOM."""
+    labels = group_labels(GroupColumn("age"), ["63", "71", "n/a", "55", "63.5", "80"])
+    assert [label is None for label in labels] == [False, False, True, False, False, False]
+    assert all(label is None or "under" in label or "over" in label for label in labels)
+    assert group_labels(AGE, ["063Y", "018M", "71Y"]) == ["40 to under 65", "under 40", "65 and over"]
+    assert not {"063Y", "071Y"} & set(group_labels(GroupColumn("age"), ["063Y", "071Y", "055Y"]))
+    assert group_labels(GroupColumn("site"), ["north", "south", "63", "2"]) == ["north", "south", None, "2"]
 
 
 def test_numbers_without_cuts_are_cut_in_thirds():

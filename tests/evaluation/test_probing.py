@@ -252,9 +252,11 @@ def test_how_far_outputs_are_apart_by_hand():
     task = mr.Classification(2)
     first = torch.tensor([[3.0, 4.0], [0.0, 5.0]])
     assert apart(task, first, first + torch.tensor([[0.0, 0.5], [0.0, 0.0]])) == pytest.approx([0.1, 0.0])
-    found = output_range(torch.tensor([[0.2, 0.8], [0.5, 0.4]]), None)
+    found = output_range(task, torch.tensor([[0.2, 0.8], [0.5, 0.4]]), None)
     assert (found.least, found.most) == pytest.approx((0.2, 0.8))
     assert found.off_one == pytest.approx(0.1)
-    wider = output_range(torch.tensor([[-1.0, 2.0]]), found)
+    wider = output_range(task, torch.tensor([[-1.0, 2.0]]), found)
     assert (wider.least, wider.most, wider.off_one) == pytest.approx((-1.0, 2.0, 0.1))
-    assert output_range(torch.tensor([[0.3]]), None).off_one is None
+    assert output_range(task, torch.tensor([[0.3]]), None).off_one is None
+    labels = mr.Classification(2, multilabel=True)
+    assert output_range(labels, torch.tensor([[0.2, 0.8]]), None).off_one is None

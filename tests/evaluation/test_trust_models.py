@@ -53,6 +53,22 @@ def test_every_check_has_a_model_that_fails_it():
     assert failed | {"transfer"} == set(RULES)  # that one has a test of its own
 
 
+def test_a_sigmoid_inside_a_model_of_labels(trained):
+    """Its outputs do not sum to 1 over the labels, and are probabilities all the same."""
+    victim, images, _ = trained
+    task = mr.Classification(5, multilabel=True)
+    info = DatasetInfo("slices", "multilabel", tuple("abcde"), 1)
+    for model, verdict in ((broken.InnerSigmoid(victim.model), "fail"), (victim.model, "pass")):
+        labels = mr.Victim(model, task)
+        truth = task.predict(labels(images))
+        samples = [Sample(f"s{k}", *pair) for k, pair in enumerate(zip(images, truth, strict=True))]
+        run = mr.evaluate(labels, InMemoryDataset(info, samples), USUAL, [mr.Threat(eps=4 / 255)], probes=4, gallery=0)
+        ((_, checks),) = run.trust.items()
+        assert {check.key: check.verdict for check in checks}["logits"] == verdict
+        told = " ".join(run.info.parts["slices"].dataset.notes)
+        assert ("look like probabilities" in told) == (verdict == "fail")
+
+
 def test_an_honest_model_passes_them_all(trained):
     victim, images, truth = trained
     other = mr.Victim(broken.untrained(victim.model), victim.task)

@@ -116,3 +116,13 @@ def test_at_the_size_where_it_begins_first_order_moves_no_end_by_a_twentieth_of_
     both = bootstrap([MacroAuroc([Auroc.ranked(question)]), first_order([question], MOST_EXACT)], MOST_EXACT, 4000, 0)
     exact, linear = (bca_interval(each, MOST_EXACT, 0.95) for each in both)
     assert linear == pytest.approx(exact, abs=(exact[1] - exact[0]) / 20)
+
+
+def test_no_resample_to_first_order_is_beyond_1():
+    """14 of 15 positives are above all 1985 negatives: a resample of these alone is 1, not more."""
+    scores, positive = np.random.default_rng(0).normal(0, 1, 2000), np.arange(2000) < 15
+    scores[:15] = [2.2, *[6.0] * 14]
+    question = Question(scores, positive, np.arange(2000))
+    [found] = bootstrap([first_order([question], 2000)], 2000, 300, 0)
+    assert found.draws.max() <= 1
+    assert bca_interval(found, 2000, 0.95)[1] <= 1

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import binomtest
 from synthetic_run import (
     answer_row,
     classifier_records,
@@ -95,6 +96,44 @@ def test_an_interval_holds_its_value_and_starts_at_0():
     assert (errors["low"] >= 0).all()
     assert (errors["high"] <= 1).all()
     assert table.filter(pl.col("metric") == "overconfidence", pl.col("low") > pl.col("value")).is_empty()
+
+
+def test_only_wrong_answers_are_trials_of_a_share_of_wrong_answers():
+    """200 images, 5 answered wrong, 3 of these with confidence: three hits in five trials, not in 200."""
+    given, right = np.full(200, 0.95), np.ones(200)
+    right[:5], given[:2] = 0, 0.6
+    table = calibration(sure_rows(given, right), TWO, resamples=50).filter(attack="clean")
+    rows = {row["metric"]: row for row in table.iter_rows(named=True)}
+    sure = rows["sure of wrong answers"]
+    wilson = binomtest(3, 5).proportion_ci(method="wilson")
+    assert (sure["value"], sure["low"], sure["high"]) == pytest.approx((0.6, wilson.low, wilson.high))
+    assert (sure["n"], sure["clusters"]) == (5, 5)
+    assert (rows["confidence of right answers"]["n"], rows["confidence of wrong answers"]["n"]) == (195, 5)
+    assert rows["overconfidence"]["n"] == 200
+    given[:5], right[2:5] = 0.6, 1
+    table = calibration(sure_rows(given, right), TWO, resamples=50)
+    none = table.filter(attack="clean", metric="sure of wrong answers").row(0, named=True)
+    exact = binomtest(0, 2).proportion_ci(method="exact")
+    assert (none["value"], none["low"], none["high"]) == pytest.approx((0, exact.low, exact.high))
+    assert (none["n"], none["clusters"]) == (2, 2)
+
+
+def test_several_answers_of_an_image_are_no_trials_of_their_own():
+    table = calibration(label_records(), LABELS, resamples=200).filter(metric="sure of wrong answers", attack="smia")
+    row = table.filter(pl.col("eps") == 4 / 255, pl.col("label").is_null()).row(0, named=True)
+    wilson = binomtest(round(row["value"] * row["n"]), row["n"]).proportion_ci(method="wilson")
+    assert row["low"] != pytest.approx(wilson.low, abs=1e-6)
+
+
+@pytest.mark.parametrize(("given", "right"), [([0.95] * 20, [1] * 20), ([1.0] * 20, [1] * 20)])
+def test_an_error_that_does_not_vary_has_no_interval(given, right):
+    row = (
+        calibration(sure_rows(np.array(given), np.array(right)), TWO, resamples=50)
+        .filter(metric="ECE")
+        .row(0, named=True)
+    )
+    assert row["value"] == pytest.approx(1 - given[0], abs=1e-6)
+    assert (row["low"], row["high"]) == (None, None)
 
 
 def test_few_answers_of_a_calibrated_model():

@@ -11,6 +11,7 @@ from scipy import stats
 from synthetic_run import answer_row, classifier_records, frame, part_info, run_info, segmenter_records
 
 from medrobust.errors import InputError
+from medrobust.report.sample_size import size_sentences
 from medrobust.statistics import summarise
 from medrobust.statistics.sample_size import SAMPLE_SIZE_SCHEMA, cluster_variance, sample_size
 
@@ -86,9 +87,26 @@ def test_a_paired_difference_needs_fewer():
     assert table.filter((pl.col("attack") == "clean") & pl.col("metric").str.starts_with("drop")).is_empty()
 
 
+@pytest.mark.parametrize("right", [0, 1])
+def test_of_a_share_of_0_or_1_the_exact_interval_tells(right):
+    """Of 30 alike the exact interval is 1 − 0.025^(1/30) wide; 91 are needed for 0.04, 90 are too few."""
+    found = line(sample_size(records_of(np.full(30, right, bool)), INFO))
+    exact = [stats.binomtest(n * right, n).proportion_ci(method="exact") for n in (30, 90, 91)]
+    widths = [one.high - one.low for one in exact]
+    assert (found["value"], found["design_effect"]) == (right, None)
+    assert found["half_width"] == pytest.approx(widths[0] / 2)
+    assert (found["needed_clusters"], found["needed_images"]) == (91, 91)
+    assert widths[1] > 0.04 > widths[2]
+    by_patient = line(sample_size(records_of(np.full(30, right, bool), np.arange(30) // 3), INFO))
+    assert (by_patient["needed_clusters"], by_patient["needed_images"]) == (91, 273)
+
+
+def test_its_sentence_tells_what_is_assumed():
+    told, *_ = size_sentences(sample_size(records_of(np.ones(30, bool)), INFO), "p", INFO.parts["p"])
+    assert "± 2 would take about 91 images, if all of them were answered alike again (exact interval" in told
+
+
 def test_what_does_not_vary_tells_nothing():
-    found = line(sample_size(records_of(np.ones(30, bool)), INFO))
-    assert (found["value"], found["half_width"], found["needed_clusters"]) == (1.0, None, None)
     assert cluster_variance(np.array([0.5]), np.array([0])) is None
     assert cluster_variance(np.array([]), np.array([], int)) is None
 

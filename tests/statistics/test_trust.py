@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import TypeAdapter
 from synthetic_run import answer_row, classifier_records, detection_run, frame, part_info, run_info, two_part_run
 
 from medrobust.evaluation.probes import Outputs, Probes, Tried
@@ -38,7 +39,8 @@ def honest(n: int = 16, **changes) -> Probes:
             "answers alone": tried([0.0, 1.0] * (n // 2), 0.6),
             "saved": tried([0.0] * n, 2.0),
         },
-        loss_by_step=[[0.1, 1.0, 2.0]] * n,
+        clean_loss=[0.1] * n,
+        loss_by_step=[[0.6, 1.0, 2.0]] * n,
         outputs=Outputs(-3.0, 4.0, 2.0),
         again=[0.0] * n,
         company=[1e-6] * n,
@@ -168,6 +170,27 @@ def test_a_larger_budget_that_does_less():
     assert "eps 51/255 than at 0.1" in check.sentence
 
 
+@pytest.mark.parametrize(("kind", "verdict"), [("PGD", "fail"), ("FGSM", "pass")])
+def test_one_attack_that_does_less_at_a_larger_budget_is_not_hidden_by_another(kind, verdict):
+    """Another breaks 16 of 20 at both budgets, so that the worst case is the same; one step alone may overshoot."""
+    attacks = {"weaker": {"attack": kind, "steps": 10}, "steady": {"attack": "PGD", "steps": 10}}
+    rows = [
+        answer_row(index % 5, index % 5, (index + falls) % 5, part="p", index=index, eps=eps, attack=attack)
+        for index in range(20)
+        for attack, eps, falls in (
+            ("weaker", 0.1, index < 12),
+            ("weaker", 0.2, index < 2),
+            ("steady", 0.1, index < 16),
+            ("steady", 0.2, index < 16),
+        )
+    ]
+    check = checks_of(None, frame(rows), attacks=attacks)["budgets"]
+    assert check.verdict == verdict
+    if verdict == "fail":
+        assert check.measured == pytest.approx(10 / 20)
+        assert "under weaker" in check.sentence
+
+
 @pytest.mark.parametrize(
     ("expected", "verdict"), [(None, "not applicable"), (0.8, "pass"), (0.75, "pass"), (0.3, "fail"), (0.99, "fail")]
 )
@@ -211,6 +234,12 @@ def test_few_images_tell_nothing():
     checks = checks_of(honest(2))
     for key in ("steps", "noise", "restarts", "unlimited", "saved"):
         assert (checks[key].verdict, checks[key].sentence) == ("not applicable", "Only 2 images were answered right.")
+
+
+def test_a_run_that_kept_no_clean_loss_says_so():
+    kept = {key: value for key, value in asdict(honest()).items() if key != "clean_loss"}
+    check = checks_of(TypeAdapter(Probes).validate_python(kept))["noise"]
+    assert (check.verdict, check.sentence[:10]) == ("not applicable", "Not probed")
 
 
 def test_few_numbers_of_an_imaging_family_may_be_hit_by_chance():

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from medrobust.data.groups import in_years
+
 GROUP_FIELDS = (
     *("PatientSex", "PatientAge", "Modality", "BodyPartExamined", "ImageLaterality", "ViewPosition"),
     *("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "KVP", "SliceThickness", "ConvolutionKernel"),
     "InstitutionName",
 )
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def group_fields(dataset: Any) -> dict[str, str]:
@@ -25,14 +26,7 @@ def group_fields(dataset: Any) -> dict[str, str]:
         except Exception:  # noqa: BLE001, S112  a field that breaks the standard raises what pydicom's parser raises
             continue
         if keyword == "PatientAge":
-            text = _in_years(text)
+            text = in_years(text)
         if text:
             found[keyword] = text
     return found
-
-
-def _in_years(age: str) -> str:
-    """Of an age string, PS3.5 6.2: "045Y", "018M", "003W", "010D"."""
-    if not age[:-1].isdigit() or age[-1:] not in _YEARS:
-        return ""
-    return f"{int(age[:-1]) * _YEARS[age[-1]]:.4g}"

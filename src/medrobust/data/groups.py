@@ -17,6 +17,7 @@ from medrobust.errors import InputError, unknown
 
 MOST_CODES = 6  # so many different small whole numbers may be codes (0 and 1 for sex), more are amounts
 _CODES = frozenset(range(10))
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,20 @@ def read_groups(written: object) -> tuple[GroupColumn, ...]:
 def group_labels(column: GroupColumn, values: Sequence[str | None]) -> list[str | None]:
     """The group of each value; None where there is none.
 
-    Texts are groups as they are. Numbers are cut at the column's cuts, or else where they have each third of the
-    images below them ("under 52", "52 to under 65", "65 and over"), but for codes: whole numbers from 0 to 9, at most
-    `MOST_CODES` different ones. With cuts, what is no number has no group.
+    Texts are groups as they are. Numbers, ages as DICOM writes them ("063Y") among them, are cut at the column's cuts,
+    or else where they have each third of the images below them ("under 52", "52 to under 65", "65 and over"), but for
+    codes: whole numbers from 0 to 9, at most `MOST_CODES` different ones. Where there are cuts, or most values are
+    numbers and no codes, what is no number has no group; where fewer are, those that are no codes have none.
     """
     texts = [None if value is None or not value.strip() else value.strip() for value in values]
     numbers = [None if text is None else _number(text) for text in texts]
     known = [number for number in numbers if number is not None]
-    if not column.cuts and (len(known) < sum(text is not None for text in texts) or _are_codes(known)):
+    if not column.cuts and _are_codes(known):
         return texts
+    if not column.cuts and 2 * len(known) <= sum(text is not None for text in texts):
+        return [
+            text if number is None or number in _CODES else None for text, number in zip(texts, numbers, strict=True)
+        ]
     cuts = column.cuts or _thirds(known)
     return [None if number is None else _band(number, cuts) for number in numbers]
 
@@ -123,11 +129,19 @@ def _split(text: str) -> list[GroupColumn]:
 
 
 def _number(text: str) -> float | None:
+    is_age = len(text) == 4 or text.endswith("Y")  # "3D" and "2W" are rarely ages
     try:
-        number = float(text)
+        number = float((is_age and in_years(text)) or text)
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def in_years(age: str) -> str:
+    """An age string of DICOM (PS3.5, 6.2) in years: "045Y", "018M", "003W", "010D"; "" of what is none."""
+    if not age[:-1].isdigit() or age[-1:] not in _YEARS:
+        return ""
+    return f"{int(age[:-1]) * _YEARS[age[-1]]:.4g}"
 
 
 def _are_codes(numbers: Sequence[float]) -> bool:

@@ -11,17 +11,23 @@ from torch import Tensor
 
 from medrobust.attacks import Attack, Ensemble
 from medrobust.errors import MedrobustWarning
+from medrobust.tasks import Task
 from medrobust.threat import Threat
 from medrobust.victim import Victim
 
 
-def look_like_probabilities(outputs: object) -> bool:
-    """Whether the outputs `(B, K, …)`, meant as logits, are all in [0, 1] and sum to 1 over the classes."""
-    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
+def look_like_probabilities(task: Task, outputs: object) -> bool:
+    """Whether the outputs `(B, K, …)`, meant as logits, are all in [0, 1].
+
+    Those of several classes must besides sum to 1 over them; those of one answer of yes or no are not judged.
+    """
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not len(outputs):
         return False
+    inside = bool((outputs >= 0).all() & (outputs <= 1).all())
+    if task.multilabel or outputs.shape[1] < 2:
+        return inside and task.multilabel
     total = outputs.sum(1)
-    inside = (outputs >= 0).all() & (outputs <= 1).all()
-    return bool(inside & torch.isclose(total, torch.ones_like(total), atol=1e-3).all())
+    return inside and torch.allclose(total, torch.ones_like(total), atol=1e-3)
 
 
 def cautions(
@@ -42,8 +48,8 @@ def cautions(
     """
     if probabilities:
         yield (
-            "The model's outputs look like probabilities, not logits: a softmax inside the model weakens every "
-            "gradient and makes it look more robust than it is. Leave the softmax out."
+            "The model's outputs look like probabilities, not logits: a softmax or sigmoid inside the model weakens "
+            "every gradient and makes it look more robust than it is. Leave it out."
         )
     yield from of_budgets(threats, bounds)
     answers = {

@@ -125,7 +125,7 @@ def measure(
         calls = work.calls(dataset, on_stage)
         for batch in batches(dataset, victim, campaign.batch_size, leave_out if campaign.skip_bad else None):
             outputs = work.clean_outputs(batch)
-            measured.probabilities &= look_like_probabilities(outputs)
+            measured.probabilities &= look_like_probabilities(victim.task, outputs)
             measured.rows += work.attack(batch, outputs, calls, on_progress)
             measured.evaluated += len(batch.indices)
     if not measured.rows:

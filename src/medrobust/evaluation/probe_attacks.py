@@ -99,12 +99,12 @@ class Setting:
         return quantum, (bounds[0] + steps * quantum).to(images).clamp(*bounds)
 
 
-def by_gradient(setting: Setting) -> dict[str, Attack]:
-    """The attacks along the gradient, at the run's budget."""
+def by_gradient() -> dict[str, Attack]:
+    """The attacks along the gradient, at the run's budget; one start and several differ in nothing else."""
     return {
         SEVERAL_STEPS: PGD(steps=STEPS, trace=True),
         SINGLE_STEP: FGSM(),
-        RESTARTS: PGD(steps=STEPS, restarts=RESTARTED, keep="best", early_stop=not setting.graded),
+        RESTARTS: PGD(steps=STEPS, restarts=RESTARTED),
     }
 
 

@@ -22,11 +22,11 @@ _RESOLVED = 1e-4  # of the loss: a rise that float32 tells from rounding
 _SHORT = 0.01  # of eps: a step over which a slope holds
 
 
-def output_range(outputs: Any, before: Outputs | None) -> Outputs | None:
+def output_range(task: Task, outputs: Any, before: Outputs | None) -> Outputs | None:
     """The range of outputs `(B, …)` and of those seen before; None for a detector's."""
     if not isinstance(outputs, Tensor):
         return None
-    several = outputs.ndim > 1 and outputs.shape[1] > 1
+    several = outputs.ndim > 1 and outputs.shape[1] > 1 and not task.multilabel
     off_one = float((outputs.double().sum(1) - 1).abs().max()) if several else None
     found = Outputs(float(outputs.min()), float(outputs.max()), off_one)
     if before is None:

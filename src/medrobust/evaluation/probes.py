@@ -50,17 +50,19 @@ class Probes:
         images: their places in the data set.
         right: whether they were answered right; False: no image was, so nothing could be attacked.
         norm, eps: the budget of the attacks, the one of the run at which most is open.
-        tried: treatment → what it left: "pgd" (10 steps), "single step" (FGSM), "restarts" (PGD from 5 starts), "noise"
-            (of the largest allowed size, mean of 3 draws), "unlimited" (30 steps of any size), "answers alone" (100
-            queries of Square, or NES), "saved" (PGD's images as a file would hold them).
-        loss_by_step: of PGD, at the start and after every step; None where it is not finite.
+        tried: treatment → what it left: "pgd" (10 steps), "single step" (FGSM), "restarts" (that PGD from 5 starts),
+            "noise" (of the largest allowed size, mean of 3 draws), "unlimited" (30 steps of any size), "answers alone"
+            (100 queries of Square, or NES), "saved" (PGD's images as a file would hold them).
+        clean_loss: of the clean images, from which rises are measured; None where it is not finite. Empty in runs that
+            did not keep it.
+        loss_by_step: of PGD, at its random start and after every step; None where it is not finite.
         outputs: None for a detector, whose raw outputs are of many kinds.
         again: how far the outputs of the same batch, asked twice, are apart, as a share of their size.
         company: likewise, with other images in the batch.
         changed: whether either changed what is left of the answer by more than 0.01.
         gradients: the largest entry of the gradient at a random start, 0 where all are 0, None where one is not finite.
-        slopes: how much the loss changes along the gradient of PGD's last image, as a share of what the gradient
-            tells; None where that is too small to be told from rounding.
+        slopes: how much the loss changes along the gradient, one step of eps uphill from a random start, as a share of
+            what the gradient tells; None where that is too small to be told from rounding.
         variables: how many numbers of an image the attacker chooses.
         quantum: step of the grid that "saved" rounds to, in data units.
         missing: probe → why there is none.
@@ -72,6 +74,7 @@ class Probes:
     norm: str
     eps: float
     tried: dict[str, Tried] = field(default_factory=dict)
+    clean_loss: list[float | None] = field(default_factory=list)
     loss_by_step: list[list[float | None]] = field(default_factory=list)
     outputs: Outputs | None = None
     again: list[float] = field(default_factory=list)

@@ -89,7 +89,7 @@ class _Probing:
     def __init__(self, setting: Setting, right: bool) -> None:
         self.setting, self.right = setting, right
         self.tried: dict[str, Tried] = {}
-        self.lists: dict[str, dict[str, list[Any]]] = {FORWARDS: {}, GRADIENTS: {}, SEVERAL_STEPS: {}}
+        self.lists: dict[str, dict[str, list[Any]]] = {FORWARDS: {}, GRADIENTS: {}, SEVERAL_STEPS: {}, NOISE: {}}
         self.outputs: Outputs | None = None
         self.variables = 0
         self.quantum: float | None = None
@@ -110,7 +110,7 @@ class _Probing:
     def look_at(self, batch: Batch) -> None:
         """All probes of a batch, as far as they have a meaning here."""
         self._try(FORWARDS, lambda: self._forwards(batch))
-        gradient, far, asking = by_gradient(self.setting), unlimited(self.setting), answers_alone(self.setting)
+        gradient, far, asking = by_gradient(), unlimited(self.setting), answers_alone(self.setting)
         if not self.right:
             self._miss(UNTOUCHED, GRADIENTS, *gradient, UNLIMITED, ANSWERS_ALONE, NOISE, SAVED)
             return
@@ -139,7 +139,7 @@ class _Probing:
         self._extend(FORWARDS, "again", apart(task, clean, again))
         self._extend(FORWARDS, "company", apart(task, clean, beside))
         self._extend(FORWARDS, "changed", changed(*(task.worth(one, truth) for one in (clean, again, beside))))
-        self.outputs = output_range(clean, self.outputs)
+        self.outputs = output_range(task, clean, self.outputs)
 
     def _gradients(self, batch: Batch) -> None:
         setting, space = self.setting, self.setting.space(batch)
@@ -160,6 +160,7 @@ class _Probing:
             torch.stack([one.double() for one in values]).mean(0) for values in zip(*drawn, strict=True)
         )
         self._keep(NOISE, left, loss, fooled > 0.5)
+        self._extend(NOISE, "clean_loss", _finite(self.setting.seen(batch, batch.images)[1]))
 
     def _saved(self, batch: Batch, result: AttackResult) -> None:
         self.quantum, saved = self.setting.saved(batch, result.adversarial)

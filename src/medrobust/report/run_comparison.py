@@ -47,7 +47,7 @@ def compared_parts(
 ) -> Iterator[tuple[str, list[str], list[Block], list[str]]]:
     """Of each part its title, what is shown in sentences, its blocks of lines, and what to know of them."""
     for pair in pairs:
-        rows = table.filter(part=pair.names[0]).rows(named=True)
+        rows = table.filter(part=pair.names[0], second_part=pair.names[1]).rows(named=True)
         yield _title(pair), _answer(rows, pair, names), _blocks(rows, pair, names), _notes(rows, pair, names)
 
 

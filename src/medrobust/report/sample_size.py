@@ -28,7 +28,7 @@ def size_sentences(table: pl.DataFrame, name: str, part: PartInfo) -> list[str]:
     )
     first = (
         f"The {metric_name(metric)} {where} is known to ± {100 * row['half_width']:.1f} points; "
-        f"± {100 * row['wanted']:g} would take about {_needed(row)}, if they vary as these do{_effect(row)}."
+        f"± {100 * row['wanted']:g} would take about {_needed(row)}, {_assumed(row)}."
     )
     drops = told.filter(
         (pl.col("metric") == f"drop of {metric}") & (pl.col("norm") == row["norm"]) & (pl.col("eps") == row["eps"])
@@ -46,6 +46,10 @@ def _needed(row: dict[str, object]) -> str:
     return f"{images} of {counted(int(str(row['needed_clusters'])), 'patient')}"
 
 
-def _effect(row: dict[str, object]) -> str:
-    effect = float(str(row["design_effect"]))
-    return f" (design effect of images of one patient: {effect:.1f})" if row["resampled"] == "patients" else ""
+def _assumed(row: dict[str, object]) -> str:
+    by_patient = row["resampled"] == "patients"
+    if row["design_effect"] is None:
+        unit = "patients" if by_patient else "images"
+        return f"if all of them were answered alike again (exact interval of a share, {unit} as trials)"
+    effect = f" (design effect of images of one patient: {float(str(row['design_effect'])):.1f})" if by_patient else ""
+    return f"if they vary as these do{effect}"

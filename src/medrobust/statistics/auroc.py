@@ -68,8 +68,8 @@ def first_order(questions: Sequence[Question], count: int) -> SumStatistic:
     def of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
             means = sums[:, ::2] / np.where(sums[:, 1::2] > 0, sums[:, 1::2], np.nan)
-        # two means a question, each as large as the AUROC itself
-        return np.asarray(2 * means.mean(1) - middle)
+        # two means a question, each as large as the AUROC itself; a straight line leads beyond what an area can be
+        return np.asarray((2 * means.mean(1) - middle).clip(0, 1))
 
     return SumStatistic(np.stack(columns, 1), of)
 

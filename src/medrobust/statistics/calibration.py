@@ -27,7 +27,7 @@ from medrobust.evaluation.records import CLEAN, WORST_CASE, PartInfo, RunInfo
 from medrobust.statistics.conditions import Condition
 from medrobust.statistics.metric import Metric, class_name, number
 from medrobust.statistics.metrics import known_labels
-from medrobust.statistics.resampling import bootstrap
+from medrobust.statistics.resampling import bootstrap, percentile_interval
 from medrobust.statistics.summary import key_of
 from medrobust.statistics.sums import SumStatistic, mean
 from medrobust.statistics.tabulating import FIGURE, KEY, Figure, PartRecords, Resampling, Row, tabulate
@@ -42,7 +42,7 @@ CALIBRATION_SCHEMA = {
     **KEY,
     "label": pl.String,  # of a multi-label task; null for all together, and for other tasks
     "metric": pl.String,  # "sure of wrong answers": the share of them with a confidence of at least 0.9
-    **FIGURE,
+    **FIGURE,  # "n" and "clusters" are of the images with such answers: of "… wrong answers", those answered wrong
 }
 RELIABILITY_SCHEMA = {
     **KEY,
@@ -61,15 +61,25 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers with their confidence: `confidence`, `right` (0 or 1) and the cluster `codes`, each `(answers,)`.
+    """Answers with their confidence.
 
-    `images` (n,) tells which rows they are of.
+    Attributes:
+        confidence, right, codes: `(answers,)`, `right` 0 or 1, `codes` of the clusters.
+        rows: `(answers,)` which image each is of, among `images`.
+        one_each: whether no image has several.
     """
 
     confidence: Values
     right: Values
     codes: NDArray[np.int64]
-    images: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    images: int
+    one_each: bool = True
+
+    def used(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Which images, `(images,)`, have an answer, or one of those chosen `(answers,)`."""
+        rows = self.rows if chosen is None else self.rows[chosen]
+        return np.bincount(rows, minlength=self.images) > 0
 
 
 def calibration(
@@ -79,7 +89,8 @@ def calibration(
 
     Returns:
         A row for each condition and metric; of multi-label tasks also for each label, clean and in the worst case.
-        Columns as `CALIBRATION_SCHEMA`. The interval of "ECE" is a basic one, "ECE if calibrated" has none.
+        Columns as `CALIBRATION_SCHEMA`. The interval of "ECE" is a basic one, "ECE if calibrated" has none. That of
+        "sure of wrong answers" is a share's where an image has one answer.
 
     Raises:
         InputError: `resamples` or `confidence` is out of range.
@@ -116,17 +127,21 @@ def _questions(condition: Condition, info: PartInfo, codes: NDArray[np.int64]) -
         np.array(condition.rows[name].to_list(), dtype=np.float64)
         for name in ("truth", f"prediction_{when}", f"scores_{when}")
     )
+    everyone = np.arange(len(truth))
     if kind == "class":
         given = np.take_along_axis(scores, answer.astype(np.int64), 1)[:, 0]
-        yield None, Answers(given, (truth == answer)[:, 0].astype(np.float64), codes, np.ones(len(truth), bool))
+        yield None, Answers(given, (truth == answer)[:, 0].astype(np.float64), codes, everyone, len(everyone))
         return
     known = known_labels(truth, info.dataset)
     given, right = np.where(answer == 1, scores, 1 - scores), (truth == answer).astype(np.float64)
-    spread = np.broadcast_to(codes[:, None], known.shape)
-    yield None, Answers(given[known], right[known], spread[known], np.asarray(known.any(1)))
+    rows = np.nonzero(known)[0]
+    yield None, Answers(given[known], right[known], codes[rows], rows, len(everyone), one_each=known.shape[1] == 1)
     for place in range(known.shape[1]) if condition.attack in (CLEAN, WORST_CASE) else ():
         of = known[:, place]
-        yield class_name(info.dataset, place), Answers(given[of, place], right[of, place], codes[of], of)
+        yield (
+            class_name(info.dataset, place),
+            Answers(given[of, place], right[of, place], codes[of], everyone[of], len(everyone)),
+        )
 
 
 def _error(answers: Answers, count: int) -> Metric:
@@ -137,7 +152,7 @@ def _error(answers: Answers, count: int) -> Metric:
     sums = np.stack(by_cluster, 1).astype(np.float64)
     given = torch.from_numpy(answers.confidence).float().clamp(0, 1), torch.from_numpy(answers.right).long()
     value = number(binary_calibration_error(*given, n_bins=BINS, norm="l1"))
-    return Metric(ECE, value, answers.images, SumStatistic(sums, _error_of))
+    return Metric(ECE, value, answers.used(), SumStatistic(sums, _error_of))
 
 
 def _error_of(sums: Values) -> Values:
@@ -147,16 +162,16 @@ def _error_of(sums: Values) -> Values:
 
 def _figures(answers: Answers, count: int, rng: np.random.Generator) -> Iterator[Metric]:
     given, right = answers.confidence, answers.right
-    yield Metric(IF_CALIBRATED, _if_calibrated(given, rng), answers.images, None)
+    yield Metric(IF_CALIBRATED, _if_calibrated(given, rng), answers.used(), None)
     wrong = right == 0
     for name, values, is_share in (
         (OVERCONFIDENCE, given - right, False),
         (OF_RIGHT, np.where(wrong, np.nan, given), False),
         (OF_WRONG, np.where(wrong, given, np.nan), False),
-        (SURE_WRONG, np.where(wrong, given >= SURE, np.nan), True),
+        (SURE_WRONG, np.where(wrong, given >= SURE, np.nan), answers.one_each),
     ):
         statistic = mean(values, answers.codes, count)
-        yield Metric(name, number(statistic.value), answers.images, statistic, is_share)
+        yield Metric(name, number(statistic.value), answers.used(np.isfinite(values)), statistic, is_share)
 
 
 def _if_calibrated(given: Values, rng: np.random.Generator) -> float:
@@ -171,14 +186,19 @@ def _with_basic_intervals(figures: list[Figure], part: PartRecords) -> Iterator[
     statistics = [metric.statistic for _, metric, _ in figures if metric.statistic is not None]
     how = part.resampling
     draws = [one.draws for one in bootstrap(statistics, part.clusters.count, how.resamples, how.seed)]
-    tail = (1 - how.confidence) / 2
     for (fields, metric, clusters), drawn in zip(figures, draws, strict=True):
-        low, high = None, None
-        if metric.value is not None and clusters > 1:
-            lower, upper = np.nanquantile(drawn, [tail, 1 - tail])
-            low, high = (float(np.clip(2 * metric.value - end, 0, 1)) for end in (upper, lower))
+        low, high = _basic_interval(metric.value, drawn, how.confidence) if clusters > 1 else (None, None)
         basis = {"n": int(metric.used.sum()), "clusters": clusters, "resampled": part.clusters.kind}
         yield {**fields, "metric": metric.name, "value": metric.value, "low": low, "high": high, **basis}
+
+
+def _basic_interval(value: float | None, draws: Values, confidence: float) -> tuple[float, float] | tuple[None, None]:
+    """The draws `(resamples,)` reflected in the value, within 0 and 1; none that would have no width."""
+    plain = percentile_interval(draws, confidence)
+    if value is None or plain is None:
+        return None, None
+    low, high = (float(np.clip(2 * value - end, 0, 1)) for end in reversed(plain))
+    return (low, high) if low < high else (None, None)
 
 
 def _bins(part: PartRecords) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """Do two runs speak of the same images? If so their records are made to match, row by row; if not, a refusal says why.
 
-Runs agree on a part when it is the same task on the same images with the same truth, and shares attacks and budgets.
+Runs agree on a part when it is the same task on the same images with the same truth, and shares attacks and budgets,
+under which the same may change.
 Images are the same when the data have the same fingerprint; else they are known by their ids, and then the records must
 hold the truth, so that it can be seen to be the same.
 """
@@ -8,7 +9,7 @@ hold the truth, so that it can be seen to be the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,8 @@ from medrobust.statistics.resampling import Clusters, clusters_of
 
 _TRUTH = ("truth", "truth_boxes")
 _SAME = 1e-9  # relative: two writings of one budget
+_SAME_SIZE = 0.05  # relative: more than rounding does to what small changes tell of the size of an image
+_OF_A_BUDGET = ("norm", "eps", "unit", "quantum")
 
 
 @dataclass(frozen=True)
@@ -62,17 +65,31 @@ def pair_runs(runs: Sequence[tuple[pl.DataFrame, RunInfo]]) -> list[PairedPart]:
 
 
 def _pairs(first: RunInfo, second: RunInfo) -> list[tuple[str, str]]:
-    """By name; where no name is shared, by the data's fingerprint."""
+    """By name; where no name is shared, by the data's fingerprint.
+
+    Raises:
+        InputError: a part has the data of several.
+    """
     shared = [(name, name) for name in first.parts if name in second.parts]
     if shared:
         return shared
     plain = [{n: p for n, p in info.parts.items() if not _is_check(n, info)} for info in (first, second)]
-    return [
+    found = [
         (one, other)
         for one, part in plain[0].items()
         for other, its in plain[1].items()
         if part.data_sha256 == its.data_sha256
     ]
+    for one, other in found:
+        ours, theirs = (
+            [pair[side] for pair in found if pair[1 - side] == name] for side, name in ((0, other), (1, one))
+        )
+        if max(len(ours), len(theirs)) > 1:
+            raise InputError(
+                f"{_listed(ours)} of A and {_listed(theirs)} of B are on the same data, and no name tells which belong "
+                "together: give the parts to compare the same name in both runs"
+            )
+    return found
 
 
 def _is_check(name: str, info: RunInfo) -> bool:
@@ -87,6 +104,7 @@ def _paired(names: tuple[str, str], runs: Sequence[tuple[pl.DataFrame, RunInfo]]
     records = _same_budgets(names[0], records, parts, notes)
     records = _same_attacks(names[0], records, parts, notes)
     records = _same_images(names[0], records, parts, notes)
+    notes += _of_sizes(records, parts)
     patients = images_of(records[0])["patient"]
     clusters = clusters_of(patients)
     return PairedPart(names, (parts[0], parts[1]), (records[0], records[1]), np.arange(len(patients)), clusters, notes)
@@ -114,6 +132,12 @@ def _same_budgets(
         if units[0].get(norm) != units[1].get(norm):
             told = f"{units[0].get(norm)} and {units[1].get(norm)}"
             raise InputError(f"{name}: the budgets of {norm} are in different units, {told}: they cannot be compared")
+        limits, grids = ([of(part, norm) for part in parts] for of in (_limits, _grids))
+        if limits[0] != limits[1]:
+            told = " and ".join(map(_listed, limits))
+            raise InputError(f"{name}: the runs cannot be compared, what {norm} may change differs: {told}")
+        if grids[0] != grids[1]:
+            notes.append(f"The grid that {norm} keeps to is not the same: {' and '.join(map(_listed, grids))}.")
     same = {
         theirs: ours
         for ours in budgets[0]
@@ -139,6 +163,40 @@ def _same_budgets(
 
 def _units(part: PartInfo) -> dict[str, str]:
     return {str(threat.get("norm")): str(threat.get("unit", part.dataset.unit)) for threat in part.threats}
+
+
+def _limits(part: PartInfo, norm: str) -> list[str]:
+    """What besides eps limits the changes of a norm: a region, a mask, the options of a family."""
+    told = []
+    for threat in (threat for threat in part.threats if threat.get("norm") == norm):
+        limits = {key: value for key, value in threat.items() if key not in _OF_A_BUDGET and value}
+        told.append(", ".join(f"{key} {value}" for key, value in sorted(limits.items())) or "anything")
+    return sorted(set(told))
+
+
+def _grids(part: PartInfo, norm: str) -> list[str]:
+    steps = {threat.get("quantum") for threat in part.threats if threat.get("norm") == norm}
+    return sorted(f"steps of {step:.4g}" if isinstance(step, float | int) else "none" for step in steps)
+
+
+def _of_sizes(records: Sequence[pl.DataFrame], parts: Sequence[PartInfo]) -> Iterator[str]:
+    """A note where the images of the runs are not of one size."""
+    one, other = (_values_of_an_image(frame, part) for frame, part in zip(records, parts, strict=True))
+    if one is None or other is None or math.isclose(one, other, rel_tol=_SAME_SIZE):
+        return
+    sums = sorted({"l1", "l2"} & set(records[0]["norm"]))
+    told = f"The images are not of one size ({one:.3g} values each in {{0}}, {other:.3g} in {{1}})"
+    yield told + (f": an eps of {_listed(sums)} is not the same attack on both." if sums else ".")
+
+
+def _values_of_an_image(records: pl.DataFrame, part: PartInfo) -> float | None:
+    """How many numbers an image has, as its L2 change and PSNR tell: 10·log₁₀(range² · n / L2²)."""
+    bounds = part.victim.get("bounds")
+    changed = records.filter((pl.col("l2") > 0) & pl.col("psnr").is_finite())
+    if changed.is_empty() or not isinstance(bounds, list | tuple):
+        return None
+    found = (changed["l2"] / (float(bounds[1]) - float(bounds[0]))) ** 2 * 10 ** (changed["psnr"] / 10)
+    return float(np.median(found.to_numpy()))
 
 
 def _same_attacks(

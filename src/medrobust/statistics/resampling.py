@@ -138,10 +138,16 @@ def bootstrap(statistics: Sequence[Statistic], count: int, resamples: int, seed:
     return [Resampled(float(value[place, 0]), left_out[place], draws[place]) for place in range(len(statistics))]
 
 
+def groups_of(count: int, seed: int) -> tuple[int, NDArray[np.int64]]:
+    """How many groups so many clusters are left out in, and the group of each: its own, but of more than 500."""
+    if count <= _GROUPS:
+        return count, np.arange(count)
+    return _GROUPS, np.random.default_rng(seed).permutation(count) % _GROUPS
+
+
 def _without_each_group(count: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """The weights of the jackknife, in chunks `(groups of the chunk, count)`."""
-    groups = min(count, _GROUPS)
-    group = np.random.default_rng(seed).permutation(count) % groups if count > groups else np.arange(count)
+    groups, group = groups_of(count, seed)
     rows = max(1, _CHUNK // max(count, 1))
     for start in range(0, groups, rows):
         yield (np.arange(start, min(start + rows, groups))[:, None] != group).astype(np.float32)

@@ -2,10 +2,9 @@
 
 Both runs are resampled alike, so that a difference is computed anew on every resample: its interval knows that easy
 images are easy for both. The p-value is that of the sign-flip test of `comparison.py`, on what each cluster
-contributes to the difference: for a mean over images the sum over the cluster's, for any other figure the jackknife's
-pseudo-value (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 11), which for a mean is the same. Holm's
-correction (Scand. J. Statist. 6, 1979) is for the questions that are asked together: one metric clean and in the worst
-case at every budget, and, apart from them, that metric under all single attacks.
+contributes to the difference (see `swapping.py`): for a mean over images the sum over the cluster's. Holm's correction
+(Scand. J. Statist. 6, 1979) is for the questions that are asked together: one metric clean and in the worst case at
+every budget, and, apart from them, that metric under all single attacks.
 """
 
 from __future__ import annotations
@@ -21,12 +20,14 @@ from medrobust.statistics.comparison import LEAST_CLUSTERS, SIGNIFICANCE, sign_f
 from medrobust.statistics.figure import Figure
 from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.pairing import PairedPart, pair_runs
-from medrobust.statistics.resampling import Clusters, Resampled, combined
+from medrobust.statistics.resampling import Clusters, combined
 from medrobust.statistics.summary import RESAMPLES, check_resampling, part_figures
+from medrobust.statistics.swapping import contributions
 from medrobust.statistics.task_traits import TASK_TRAITS, answer_metrics
 
 RUNS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "part": pl.String,  # its name in the first run
+    "second_part": pl.String,  # and in the second
     "attack": pl.String,  # "clean", the label of an attack that both ran, or "worst case" over these
     "norm": pl.String,
     "eps": pl.Float64,
@@ -47,7 +48,7 @@ RUNS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 BETTER, WORSE = "second is better", "second is worse"
 NOT_SHOWN, TOO_FEW = "no difference shown", "too few to tell"
 
-_ROUNDING = 1e-4  # of the spread: what the jackknife's sums in float32 make of equal contributions
+_ROUNDING = 1e-6  # of the largest contribution: more than what float64 makes of equal ones
 _MORE_IS_WORSE = ("drop of ", "false positives", "misses")
 
 
@@ -89,12 +90,16 @@ def _rows(pair: PairedPart, resamples: int, confidence: float, seed: int) -> lis
         }
         for frame, part in zip(pair.records, pair.parts, strict=True)
     ]
+    contributed = contributions(pair, wanted, seed)
     compared = []
     for place, one in figures[0].items():
         other = figures[1].get(place)
         of_curve = any(word in one.metric for word in ("area under ", " of the strongest attack"))
         if other is not None and (one.metric in wanted or of_curve):
-            compared.append(_row(one, other, pair, confidence, seed))
+            row = _row(one, other, pair, confidence)
+            if row["difference"] is not None:
+                row["p_value"] = _p_value(contributed[place], seed)
+            compared.append(row)
     together: dict[object, list[dict[str, object]]] = {}
     for row in compared:
         together.setdefault((row["metric"], row["attack"] in (CLEAN, WORST_CASE)), []).append(row)
@@ -103,11 +108,18 @@ def _rows(pair: PairedPart, resamples: int, confidence: float, seed: int) -> lis
     return compared
 
 
-def _row(one: Figure, other: Figure, pair: PairedPart, confidence: float, seed: int) -> dict[str, object]:
+def _row(one: Figure, other: Figure, pair: PairedPart, confidence: float) -> dict[str, object]:
     key = dict(zip(("attack", "norm", "eps"), one.key, strict=True))
-    row: dict[str, object] = {"part": pair.names[0], **key, "metric": one.metric, "first": one.value}
+    row: dict[str, object] = {
+        "part": pair.names[0],
+        "second_part": pair.names[1],
+        **key,
+        "metric": one.metric,
+        "first": one.value,
+    }
     row |= {"second": other.value, "n": min(one.n, other.n), "clusters": min(one.clusters, other.clusters)}
-    row |= {"resampled": pair.clusters.kind, "confidence": confidence, "p_value": None}
+    row |= {"resampled": pair.clusters.kind, "confidence": confidence}
+    row |= {"difference": None, "p_value": None}
     if one.value is None or other.value is None or one.resampled is None or other.resampled is None:
         return row
     difference = combined(_second_less_first, [one.resampled, other.resampled])
@@ -115,21 +127,18 @@ def _row(one: Figure, other: Figure, pair: PairedPart, confidence: float, seed: 
     made = Figure(one.metric, one.key, other.value - one.value, min(one.n, other.n), clusters, difference)
     found = made.interval(confidence)
     low, high = found[0] if found else (None, None)
-    row |= {"difference": made.value, "low": low, "high": high}
-    return row | {"p_value": _p_value(difference, seed)}
+    return row | {"difference": made.value, "low": low, "high": high}
 
 
 def _second_less_first(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values[1] - values[0])
 
 
-def _p_value(difference: Resampled, seed: int) -> float:
-    left_out = np.where(np.isfinite(difference.left_out), difference.left_out, difference.value)
-    groups = len(left_out)
-    contributions = groups * difference.value - (groups - 1) * left_out
+def _p_value(contributions: NDArray[np.float64], seed: int) -> float:
     unit = _ROUNDING * float(np.abs(contributions).max(initial=0))
     if unit == 0:
         return 1.0
+    groups = len(contributions)
     alone = Clusters(np.arange(groups), groups, "")
     return sign_flip_test(np.round(contributions / unit), alone, seed)
 

@@ -5,6 +5,10 @@ Sampling Techniques, 3rd ed., 1977, 6.3 and 9A): C/(C − 1) · Σ (s_c − m·w
 patient, w_c their number, m the mean and W the number of all. It falls as 1/C, so an interval of m ± h takes
 C · (z·sd(m)/h)² patients with as many images each. The design effect (Kish, Survey Sampling, 1965) is this variance
 over the one that independent images would give.
+
+A share that is 0 or 1 in all images does not vary, and says nothing of how much it would. There it is the exact
+interval of a plain share (Clopper and Pearson, Biometrika 26, 1934), patients (or images) as trials, all of them alike
+again: its width with n of them is 1 − (α/2)^(1/n).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from scipy import stats
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
+from medrobust.statistics.intervals import unanimous_interval
 from medrobust.statistics.metrics import image_values
 from medrobust.statistics.summary import key_of
 from medrobust.statistics.tabulating import FIGURE, KEY, PartRecords, Resampling, Row, tabulate
@@ -30,8 +35,10 @@ SAMPLE_SIZE_SCHEMA = {
     **KEY,
     "metric": pl.String,  # of one image each; "drop of …" is paired: clean less attacked
     **{name: kind for name, kind in FIGURE.items() if name not in ("low", "high")},
-    "half_width": pl.Float64,  # of the interval now, z · sd; null where the figure does not vary or is of one cluster
-    "design_effect": pl.Float64,  # its variance over that of as many independent images
+    # of the interval now: z · sd, or half of the exact one of a share of 0 or 1; null where another figure does not
+    # vary, or is of one cluster
+    "half_width": pl.Float64,
+    "design_effect": pl.Float64,  # its variance over that of as many independent images; null of a share of 0 or 1
     "wanted": pl.Float64,  # the half-width asked for
     "needed_clusters": pl.Int64,  # for it: patients, or images
     "needed_images": pl.Int64,
@@ -44,7 +51,8 @@ def sample_size(
     """How many images, of how many patients, would give the main metric (of one image each) an interval of a width.
 
     For the metric of every condition and for its drop, which is paired by image and needs fewer. It is the normal
-    approximation, from these images: patients who differ more than these need more.
+    approximation, from these images: patients who differ more than these need more. Of a share of 0 or 1 it is the
+    number of patients, all again alike, whose exact interval is as narrow.
 
     Args:
         records: rows as `medrobust.evaluation.records.SCHEMA`.
@@ -68,16 +76,22 @@ def sample_size(
 
 
 def _rows(part: PartRecords, wanted: float) -> Iterator[Row]:
-    metric = TASK_TRAITS[part.info.task].image_metric
+    traits = TASK_TRAITS[part.info.task]
+    metric = traits.image_metric
     for condition, codes in part.conditions():
         before, after = (image_values(condition.rows, part.info, when) for when in ("before", "after"))
         values = before if condition.when == "before" else after
-        yield {**key_of(condition), "metric": metric, **_sized(values, codes, part, wanted)}
+        yield {**key_of(condition), "metric": metric, **_sized(values, codes, part, wanted, is_share=traits.is_share)}
         if condition.when == "after":
-            yield {**key_of(condition), "metric": f"drop of {metric}", **_sized(before - after, codes, part, wanted)}
+            drop = before - after
+            all_right = traits.is_share and bool((before[np.isfinite(drop)] == 1).all())
+            sized = _sized(drop, codes, part, wanted, is_share=all_right)
+            yield {**key_of(condition), "metric": f"drop of {metric}", **sized}
 
 
-def _sized(values: NDArray[np.float64], codes: NDArray[np.int64], part: PartRecords, wanted: float) -> Row:
+def _sized(
+    values: NDArray[np.float64], codes: NDArray[np.int64], part: PartRecords, wanted: float, *, is_share: bool
+) -> Row:
     used = np.isfinite(values)
     values, codes = values[used], codes[used]
     clusters = len(np.unique(codes))
@@ -90,7 +104,8 @@ def _sized(values: NDArray[np.float64], codes: NDArray[np.int64], part: PartReco
     }
     variance = cluster_variance(values, codes)
     if variance is None:
-        return known
+        unanimous = is_share and clusters > 1 and known["value"] in (0.0, 1.0)
+        return known | (_of_unanimous(len(values), clusters, part, wanted) if unanimous else {})
     z = float(stats.norm.ppf((1 + part.resampling.confidence) / 2))
     needed = math.ceil(clusters * z**2 * variance / wanted**2)
     return {
@@ -99,6 +114,18 @@ def _sized(values: NDArray[np.float64], codes: NDArray[np.int64], part: PartReco
         "design_effect": variance / (values.var(ddof=1) / len(values)),
         "needed_clusters": needed,
         "needed_images": math.ceil(needed * len(values) / clusters),
+    }
+
+
+def _of_unanimous(images: int, clusters: int, part: PartRecords, wanted: float) -> Row:
+    """Of a share that is 0 or 1 in all clusters; half of an interval of this share is never wider than ± 1/2."""
+    confidence = part.resampling.confidence
+    low, high = unanimous_interval(1.0, clusters, confidence)
+    needed = 1 if wanted >= 0.5 else math.ceil(math.log((1 - confidence) / 2) / math.log1p(-2 * wanted))
+    return {
+        "half_width": (high - low) / 2,
+        "needed_clusters": needed,
+        "needed_images": math.ceil(needed * images / clusters),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -116,10 +116,15 @@ def part_figures(
         key = key_of(condition)
         for metric in metrics_of(condition, part, codes, clusters.count):
             metrics.append((key, metric, clusters_used(metric, codes)))
+    return with_curves(_figures(metrics, clusters, resamples, seed), part.task)
+
+
+def with_curves(figures: Iterable[Figure], task: str) -> list[Figure]:
+    """The figures of the conditions of a part, condition by condition, with those that are made of several."""
     found: dict[tuple[str, str, float], dict[str, Figure]] = {}
-    for figure in _figures(metrics, clusters, resamples, seed):
+    for figure in figures:
         found.setdefault(figure.key, {})[figure.metric] = figure
-    curves = TASK_TRAITS[part.task].curves
+    curves = TASK_TRAITS[task].curves
     for figure in [*strongest(found, curves), *areas(found, curves)]:
         found[figure.key][figure.metric] = figure
     return [figure for of_condition in found.values() for figure in of_condition.values()]

@@ -39,7 +39,7 @@ def trust_checks(records: pl.DataFrame, summary: pl.DataFrame, name: str, part: 
     checks = {
         "stated": trust_records.stated(summary, name, part),
         "constant": trust_records.constant(rows, part),
-        "budgets": trust_records.budgets(found),
+        "budgets": trust_records.budgets(found, part),
         "transfer": trust_records.transfer(found, part),
         "gradients": trust_model.gradients(probes, *trust_records.stuck_steps(rows, part)),
         "iterative": trust_probes.iterative(probes, single),

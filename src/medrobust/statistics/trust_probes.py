@@ -39,8 +39,9 @@ def noise(probes: Probes) -> Check:
     if probes.variables < FEW_VARIABLES:
         few = f"only {probes.variables} numbers of an image may change, and random ones are often nearly the worst"
         return inapplicable("noise", few)
-    clean = [image[0] for image in probes.loss_by_step]
-    by_noise, by_pgd = (_rise(probes.tried[name], clean) for name in (NOISE, SEVERAL_STEPS))
+    if not probes.clean_loss:
+        return inapplicable("noise", "not probed: the run did not keep the loss of the clean images")
+    by_noise, by_pgd = (_rise(probes.tried[name], probes.clean_loss) for name in (NOISE, SEVERAL_STEPS))
     told = f"Noise of the same size raises the loss by {by_noise:.3g}, PGD by {by_pgd:.3g}"
     if by_pgd <= 0:
         return judged("noise", np.inf, told, "PGD does nothing", "fail")

@@ -66,13 +66,23 @@ def constant(records: pl.DataFrame, part: PartInfo) -> Check:
     return judged("constant", right - commonest, told, only if verdict == "fail" else "that says little", verdict)
 
 
-def budgets(found: list[Budget]) -> Check:
-    """Is less left at larger budgets, in the worst case over the attacks?"""
+def budgets(found: list[Budget], part: PartInfo) -> Check:
+    """Is less left at larger budgets, in the worst case over the attacks, and under each of several steps or none?
+
+    One step is told of in the worst case alone: from far off, a long one may well lead past what a short one finds.
+    """
     pairs = []
     for smaller, larger in pairwise(found):
+        if smaller.norm != larger.norm:
+            continue
+        where = f"eps {radius_text(larger.eps)} than at {radius_text(smaller.eps)}"
+        alone = [
+            label for label in larger.left if label in smaller.left and attack_name(label, part) not in SINGLE_STEP
+        ]
+        pairs += [Pair(larger.left[label], smaller.left[label], f"{where} under {label}") for label in alone]
         first, second = larger.least(lambda _: True), smaller.least(lambda _: True)
-        if smaller.norm == larger.norm and first is not None and second is not None:
-            pairs.append(Pair(first, second, f"eps {radius_text(larger.eps)} than at {radius_text(smaller.eps)}"))
+        if (len(larger.left) > 1 or not alone) and first is not None and second is not None:
+            pairs.append(Pair(first, second, f"{where} in the worst case"))
     if not pairs:
         return inapplicable("budgets", "the run has one budget of this kind")
     worst = worst_pair(pairs)

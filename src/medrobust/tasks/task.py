@@ -34,6 +34,7 @@ class Task(ABC, Generic[Outputs]):
     name: str
     classes: int
     dense = False  # an answer at every pixel
+    multilabel = False  # every class is a yes/no label of its own
 
     def run(self, model: nn.Module, inputs: Tensor) -> Outputs:
         """Call the model on preprocessed images `(B, C, *spatial)`; a mapping or object is opened up."""
