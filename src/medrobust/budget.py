@@ -64,8 +64,14 @@ def grey_levels(eps: float) -> str | None:
     return f"{levels}/255" if 0 < levels < 255 and abs(eps - levels / 255) <= 1e-9 else None
 
 
-def radius_text(eps: float) -> str:
-    """A radius whose unit is told elsewhere: "4/255" when it is that, else up to four digits."""
+def format_eps(eps: float, unit: str) -> str:
+    """A budget as people write it: "4/255" when it is that (to 1e-9), "10 HU", "5 %", else up to four digits."""
+    if unit == "HU":
+        return f"{eps:.4g} HU"
+    if unit == "%":
+        return f"{100 * eps:.4g} %"
+    if unit == "pixels":
+        return "1 pixel" if eps == 1 else f"{eps:.4g} pixels"
     return grey_levels(eps) or f"{eps:.4g}"
 
 

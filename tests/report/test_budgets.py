@@ -7,7 +7,7 @@ import pytest
 from synthetic_run import classifier_records, part_info, run_info
 
 from medrobust.report import figures, terminal_table, threat_wording
-from medrobust.report.budgets import budget_text, meanings, unit_of
+from medrobust.report.budgets import budget_text, meanings
 from medrobust.report.table import part_table
 from medrobust.run import Table
 from medrobust.statistics import summarise
@@ -55,7 +55,7 @@ def test_a_budget_in_its_unit_everywhere(threat, unit, words):
 
 def test_each_norm_has_its_own_unit_in_one_run():
     _, _, part = run_of(Threat(4 / 255), Contrast(0.05), Deformation(2))
-    assert [unit_of(norm, part) for norm in ("linf", "contrast", "deformation", "l2")] == [
+    assert [part.unit_of(norm) for norm in ("linf", "contrast", "deformation", "l2")] == [
         "[0, 1]", "%", "pixels", "[0, 1]",
     ]  # fmt: skip
 

@@ -1,6 +1,6 @@
 import pytest
 
-from medrobust.report import format_eps
+from medrobust.budget import format_eps
 from medrobust.report.numbers import counted, format_change, format_interval, format_value, listed, plain
 
 

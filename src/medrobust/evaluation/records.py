@@ -137,6 +137,11 @@ class PartInfo:
     probes: Probes | None = None
     expected: float | None = None
 
+    def unit_of(self, norm: str) -> str:
+        """The unit of eps under a norm: a family's own, or that of the data."""
+        units = (threat.get("unit") for threat in self.threats if threat.get("norm") == norm)
+        return next((unit for unit in units if isinstance(unit, str)), self.dataset.unit)
+
 
 @dataclass(frozen=True)
 class RunInfo:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from medrobust.budget import format_eps
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.numbers import as_float, format_eps, format_norm, listed
+from medrobust.report.numbers import as_float, format_norm, listed
 
 _MEANING = {
     "linf": "L∞ bounds the change of every single pixel",
@@ -16,15 +17,9 @@ _MEANING = {
 }
 
 
-def unit_of(norm: str, part: PartInfo) -> str:
-    """The unit of eps: a family's own, or that of the data."""
-    units = (threat.get("unit") for threat in part.threats if threat.get("norm") == norm)
-    return next((unit for unit in units if isinstance(unit, str)), part.dataset.unit)
-
-
 def budget_text(norm: str, eps: float, part: PartInfo) -> str:
     """A budget with its norm: "L∞ ≤ 4/255", "contrast ≤ 5 %"."""
-    return f"{format_norm(norm)} ≤ {format_eps(eps, unit_of(norm, part))}"
+    return f"{format_norm(norm)} ≤ {format_eps(eps, part.unit_of(norm))}"
 
 
 def meanings(norms: list[str], part: PartInfo) -> list[str]:
@@ -34,7 +29,7 @@ def meanings(norms: list[str], part: PartInfo) -> list[str]:
 
 def own_units(norms: list[str], part: PartInfo) -> bool:
     """Whether a budget is in another unit than the images."""
-    return any(unit_of(norm, part) != part.dataset.unit for norm in norms)
+    return any(part.unit_of(norm) != part.dataset.unit for norm in norms)
 
 
 def _kind(norm: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pydantic
 
 from medrobust.report import threat_wording, wording
-from medrobust.report.budgets import budget_text, unit_of
+from medrobust.report.budgets import budget_text
 from medrobust.report.evidence import Asked
 from medrobust.report.folders import without_absolute, without_folder, without_folders
 from medrobust.report.sections import Comparison, Section, Survival
@@ -202,7 +202,7 @@ def _limits(section: Section, table: PartTable | None) -> list[str]:
 
 
 def _condition(line: Line, section: Section) -> ConditionData:
-    unit = unit_of(line.norm, section.part)
+    unit = section.part.unit_of(line.norm)
     return ConditionData(
         line.attack, line.norm, line.eps, unit, budget_text(line.norm, line.eps, section.part), _figures(line)
     )

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from medrobust.budget import format_eps
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.budgets import budget_text, unit_of
-from medrobust.report.numbers import counted, format_change, format_eps, plain
+from medrobust.report.budgets import budget_text
+from medrobust.report.numbers import counted, format_change, plain
 from medrobust.statistics.conditions import in_order
 
 
@@ -89,5 +90,5 @@ def _smallest(rows: pl.DataFrame, norm: str, part: PartInfo) -> str:
 def _size(size: float, norm: str, part: PartInfo) -> str:
     if math.isinf(size):
         return "none found"
-    unit = unit_of(norm, part)
+    unit = part.unit_of(norm)
     return format_change(size, unit) if norm == "linf" else format_eps(size, unit)

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from medrobust.budget import format_eps
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.budgets import unit_of
 from medrobust.report.drawing import DASHES, INK, MARKERS, SERIES, file_png, file_svg, on_white, page_svg, style
-from medrobust.report.numbers import format_eps, format_norm, metric_name, plain
+from medrobust.report.numbers import format_norm, metric_name, plain
 from medrobust.report.table import Line, PartTable
 from medrobust.report.units import range_name, share_of_range
 from medrobust.statistics import CLEAN, WORST_CASE
@@ -44,7 +44,7 @@ def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
     bands = len(series) - 1 <= _BANDS
     for place, lines in enumerate(series):
         _draw(axes, lines, table.clean, metric, place, bands)
-    _ticks(axes, [line.eps for line in series[-1]], unit_of(norm, part))
+    _ticks(axes, [line.eps for line in series[-1]], part.unit_of(norm))
     drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
     lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
     axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
@@ -78,7 +78,7 @@ def curve_description(table: PartTable, part: PartInfo, metric: str, norm: str) 
     """The figure in words, for those who do not see it."""
     series = _series(table, norm)
     ends = "; ".join(f"{plain(lines[-1].attack)} {lines[-1][metric]}" for lines in series)
-    eps = format_eps(series[-1][-1].eps, unit_of(norm, part))
+    eps = format_eps(series[-1][-1].eps, part.unit_of(norm))
     return (
         f"Line chart of {metric_name(metric)} against eps in {format_norm(norm)}. "
         f"Clean {table.clean[metric]}; at eps {eps}: {ends}."

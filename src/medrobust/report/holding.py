@@ -10,11 +10,11 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from medrobust.budget import format_eps
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.budgets import unit_of
 from medrobust.report.drawing import INK, page_svg, style
 from medrobust.report.figures import second_axis
-from medrobust.report.numbers import counted, format_change, format_eps, format_interval, format_norm, format_value
+from medrobust.report.numbers import counted, format_change, format_interval, format_norm, format_value
 from medrobust.report.units import in_greys
 from medrobust.statistics.holding import Holding, holding
 
@@ -70,7 +70,7 @@ def _median_interval(curve: Holding, part: PartInfo) -> str:
 def _size(size: float, curve: Holding, part: PartInfo) -> str:
     if size == 0:
         return "none"
-    unit = unit_of(curve.norm, part)
+    unit = part.unit_of(curve.norm)
     return format_change(size, unit) if curve.norm == "linf" and curve.searched else format_eps(size, unit)
 
 
@@ -104,7 +104,7 @@ def _svg(curve: Holding, part: PartInfo) -> str:
         axes.set_xlim(0, curve.largest)
         axes.set_ylim(-0.03, 1.03)
         axes.set_ylabel("share that holds")
-        unit = unit_of(curve.norm, part)
+        unit = part.unit_of(curve.norm)
         places = sizes[1:] if not curve.searched and len(sizes) < 8 else np.linspace(0, curve.largest, 5)[1:]
         axes.set_xticks([0.0, *places], ["0", *(_size(float(place), curve, part) for place in places)])
         axes.set_xlabel(f"size of the change ({format_norm(curve.norm)}{', %' if unit == '%' else ''})")

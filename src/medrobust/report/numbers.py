@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-from medrobust.budget import radius_text
-
 # Marks that turn the direction of the text after them: in a label they could make a report read otherwise.
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NONE = "–"
@@ -19,17 +17,6 @@ _METRICS = {
     "hd95": "HD95 (mm)",
     "surface dice": "surface Dice",
 }
-
-
-def format_eps(eps: float, unit: str) -> str:
-    """A budget as people write it: "4/255" when it is that (to 1e-9), "10 HU", "5 %", else up to four digits."""
-    if unit == "HU":
-        return f"{eps:.4g} HU"
-    if unit == "%":
-        return f"{100 * eps:.4g} %"
-    if unit == "pixels":
-        return "1 pixel" if eps == 1 else f"{eps:.4g} pixels"
-    return radius_text(eps)
 
 
 def format_change(size: float | None, unit: str) -> str:

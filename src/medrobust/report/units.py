@@ -11,7 +11,6 @@ from __future__ import annotations
 from medrobust.budget import grey_levels
 from medrobust.data.dataset import DatasetInfo
 from medrobust.evaluation.records import PartInfo
-from medrobust.report.budgets import unit_of
 
 # name, level and width in HU of the windows that CT can be looked at in; it is shown in the first
 CT_WINDOWS = (("lung", -600, 1500), ("soft tissue", 40, 400), ("bone", 400, 1800), ("brain", 40, 80))
@@ -30,7 +29,7 @@ def share_of_range(eps: float, norm: str, part: PartInfo) -> float | None:
     """What part of the range from black to white a pixel may change by; None where that cannot be told."""
     low, high = shown_range(part.dataset)
     per_pixel = norm == "linf" or norm.startswith("band noise")
-    if not per_pixel or high <= low or unit_of(norm, part) != part.dataset.unit:
+    if not per_pixel or high <= low or part.unit_of(norm) != part.dataset.unit:
         return None
     return eps / (high - low)
 
@@ -50,6 +49,6 @@ def in_greys(eps: float, norm: str, part: PartInfo) -> str:
     if share is None:
         return ""
     percent = f"{100 * share:.2g} % of {range_name(part.dataset)}"
-    if unit_of(norm, part) == "[0, 1]" and part.dataset.bounds == (0.0, 1.0) and grey_levels(eps):
+    if part.unit_of(norm) == "[0, 1]" and part.dataset.bounds == (0.0, 1.0) and grey_levels(eps):
         return percent
     return f"{share * _LEVELS:.2g} of {_LEVELS} grey levels, {percent}"

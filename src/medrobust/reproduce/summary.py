@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
+from medrobust.budget import format_eps
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.storage import write_whole
-from medrobust.report.numbers import counted, format_eps, format_interval, format_value, listed, metric_heading
+from medrobust.report.numbers import counted, format_interval, format_value, listed, metric_heading
 from medrobust.report.verdicts import stronger_of
 from medrobust.reproduce.experiment import REFERENCE, Outcome
 from medrobust.statistics import CLEAN, LEAST_CLUSTERS, WORST_CASE, answer_metrics

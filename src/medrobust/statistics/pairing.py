@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from medrobust.budget import radius_text
+from medrobust.budget import grey_levels
 from medrobust.errors import InputError
 from medrobust.evaluation import afterchecks_of
 from medrobust.evaluation.records import PartInfo, RunInfo
@@ -277,7 +277,7 @@ def _change(option: str, one: object, other: object) -> str:
 
 
 def _budget(budget: tuple[str, float]) -> str:
-    return f"{budget[0]} {radius_text(budget[1])}"
+    return f"{budget[0]} {grey_levels(budget[1]) or f'{budget[1]:.6g}'}"
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
+from medrobust.budget import format_eps
 from medrobust.evaluation.records import PartInfo
 from medrobust.statistics.comparison import SIGNIFICANCE
 from medrobust.statistics.conditions import in_order
@@ -71,7 +72,7 @@ class Budget:
     """What each attack left at one budget of the images answered right, `(n,)` each, in the order of `index`."""
 
     norm: str
-    eps: float
+    text: str  # of eps, in its unit
     left: dict[str, Left]
 
     def least(self, chosen: Callable[[str], bool]) -> Left | None:
@@ -90,7 +91,13 @@ def budgets_of(records: pl.DataFrame, part: PartInfo) -> list[Budget]:
         at = rows.filter((pl.col("norm") == norm) & (pl.col("eps") == eps))
         labels = in_order(at["attack"].unique().to_list(), part)
         left = {label: image_values(at.filter(attack=label).sort("index"), part, "after") for label in labels}
-        found.append(Budget(norm, eps, {label: np.nan_to_num(values) for label, values in left.items()}))
+        found.append(
+            Budget(
+                norm,
+                format_eps(eps, part.unit_of(norm)),
+                {label: np.nan_to_num(values) for label, values in left.items()},
+            )
+        )
     return found
 
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import polars as pl
 
-from medrobust.budget import radius_text
 from medrobust.evaluation.records import CLEAN, PartInfo
 from medrobust.statistics.attack_kinds import (
     SINGLE_STEP,
@@ -75,7 +74,7 @@ def budgets(found: list[Budget], part: PartInfo) -> Check:
     for smaller, larger in pairwise(found):
         if smaller.norm != larger.norm:
             continue
-        where = f"eps {radius_text(larger.eps)} than at {radius_text(smaller.eps)}"
+        where = f"eps {larger.text} than at {smaller.text}"
         alone = [
             label for label in larger.left if label in smaller.left and attack_name(label, part) not in SINGLE_STEP
         ]
@@ -160,7 +159,7 @@ def _worst(found: list[Budget], first: Chosen, second: Chosen) -> Pair | None:
 def _pairs(found: list[Budget], first: Chosen, second: Chosen) -> list[Pair]:
     sides = [(budget, budget.least(first), budget.least(second)) for budget in found]
     return [
-        Pair(one, other, f" at eps {budget.eps:.4g}")
+        Pair(one, other, f" at eps {budget.text}")
         for budget, one, other in sides
         if one is not None and other is not None
     ]
