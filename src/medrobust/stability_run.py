@@ -139,6 +139,7 @@ class Stability:
     def _analysis(self) -> Analysis:
         return Analysis(
             trajectories=self.trajectories,
+            quantities=self.quantities,
             tests=self.tests,
             components=self.components,
             steps=self.steps,

@@ -81,6 +81,7 @@ def test_sentences_tests_and_components_are_those_of_the_object(page):
     body = page.partition("against each other attack</h3>")[2].partition("</table>")[0]
     assert body.count("<tr>") == len(whole.tests) + 1
     assert "smia is steadier" in body
+    assert "Distance between images: pgd 1.4, mi 1.4 and smia 1.4 on average. This is not tested" in page
     row = whole.components.filter(component="seed", attack="smia", quantity="effect").row(0, named=True)
     assert f"{row['value']:.3g} ({100 * row['share']:.3g} %)" in page
 

@@ -69,6 +69,7 @@ class Analysis:
     """All that a page is made of."""
 
     trajectories: pl.DataFrame
+    quantities: pl.DataFrame
     tests: pl.DataFrame
     components: pl.DataFrame
     steps: pl.DataFrame
@@ -114,6 +115,7 @@ class PartSection:
     lengths: dict[str, str]
     drawings: list[Drawing]
     tests: list[TestRow]
+    untested: list[str]
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,21 @@ def _section(place: int, name: str, analysis: Analysis) -> PartSection:
         lengths={label: f"{length:.4g}" for label, length in info.step_lengths[name].items()},
         drawings=analysis.drawings[name],
         tests=[_test_row(row) for row in analysis.tests.filter(part=name).iter_rows(named=True)],
+        untested=list(_untested(analysis.quantities.filter(part=name))),
     )
+
+
+def _untested(quantities: pl.DataFrame) -> Iterator[str]:
+    """Of what is measured and not tested, every attack's mean."""
+    means = quantities.group_by("attack", maintain_order=True).mean()
+    for name, quantity in QUANTITIES.items():
+        known = means.filter(pl.col(name).is_finite())
+        if not quantity.tested and len(known):
+            told = [f"{plain(attack, 24)} {value:.3g}" for attack, value in known.select("attack", name).iter_rows()]
+            yield (
+                f"{quantity.title}: {listed(told)} on average. This is not tested: an image’s value is its mean "
+                "distance to all the others, so that the images’ values are not independent of each other."
+            )
 
 
 def _drawings(name: str, analysis: Analysis) -> Iterator[Drawing]:

@@ -24,11 +24,14 @@ class Quantity:
         title: as it begins a sentence.
         meaning: how it is measured.
         more_is: what a higher value says of the attack.
+        tested: whether attacks are compared by it. Tests take the values of different images as independent; a mean
+            distance to the other images is not, as any two of them share a pair.
     """
 
     title: str
     meaning: str
     more_is: Literal["stronger", "less steady"]
+    tested: bool = True
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -57,10 +60,13 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "image distance": Quantity(
         "Distance between images",
-        "the same between the perturbations of different images, from one seed",
+        "the same between the perturbations of different images, from one seed; not tested, since the images’ values "
+        "hang on each other",
         "less steady",
+        tested=False,
     ),
 }
+TESTED = tuple(name for name, quantity in QUANTITIES.items() if quantity.tested)
 Frame = dict[str, pl.DataType | type[pl.DataType]]
 STEPS_SCHEMA: Frame = {
     "part": pl.String,
