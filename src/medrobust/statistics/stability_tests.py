@@ -62,10 +62,13 @@ def paired_tests(
     """
     check_resampling(resamples, confidence)
     rows: list[dict[str, object]] = []
-    for part, quantity, second, pairs in _pairs(quantities, reference):
+    tested = list(_pairs(quantities, reference))
+    for part, quantity, second, pairs in tested:
         clusters = clusters_of(pairs["patient"])
         difference = (pairs["first"] - pairs["second"]).to_numpy()
-        test = paired_test(difference, clusters, resamples=resamples, confidence=confidence, seed=seed)
+        test = paired_test(
+            difference, clusters, resamples=resamples, confidence=confidence, seed=seed, family=len(tested)
+        )
         rows.append(
             {
                 "part": part,
