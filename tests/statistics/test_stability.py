@@ -14,6 +14,7 @@ from medrobust.errors import InputError
 from medrobust.evaluation.distances import mean_to_others
 from medrobust.evaluation.trajectories import MEASURES, OUTCOME_SCHEMA, STEP_SCHEMA
 from medrobust.statistics.comparison import sign_flip_test
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import Clusters
 from medrobust.statistics.stability import EFFECT, LOSS, QUANTITIES, image_quantities, image_steps, step_summary
 from medrobust.statistics.stability_components import ALL_DATA_SETS, TOTAL, variance_components
@@ -140,7 +141,7 @@ def test_patients_are_what_counts():
 def test_distances_between_images_are_not_tested_since_two_images_share_each():
     """Were they taken as independent, two attacks of one law would differ at 5 % in some 30 % of the cases."""
     rng, flipped = np.random.default_rng(0), 0
-    for trial in range(150):
+    for trial in range(60):
         first, second = (
             np.array(
                 mean_to_others(torch.from_numpy(rng.normal(1, 1, (16, 1)) * np.eye(1, 8) + rng.normal(size=(16, 8))))
@@ -148,7 +149,7 @@ def test_distances_between_images_are_not_tested_since_two_images_share_each():
             for _ in range(2)
         )
         flipped += sign_flip_test(first - second, Clusters(np.arange(16), 16, "images"), trial) < 0.05
-    assert flipped > 150 * 0.12, "then they could be tested"
+    assert flipped > 60 * 0.12, "then they could be tested"
     tests = paired_tests(quantities({"smia": {"image distance": 5.0}}), "smia")
     assert "image distance" not in tests["quantity"].to_list()
     assert not tests["verdict"].is_in([HIGHER, LOWER]).any()
@@ -217,6 +218,17 @@ def test_parts_of_the_same_data_are_models_of_one_data_set():
     assert set(table["scope"]) == {"a"}
 
 
+def test_two_data_sets_of_one_name_are_told_by_their_parts():
+    one, before = effects({"smia": np.full((6, 2), 0.2)}, "A")
+    other, after = effects({"smia": np.full((6, 2), 0.6)}, "B")
+    parts = {
+        name: replace(part, dataset=replace(part.dataset, name="test"))
+        for name, part in info(("A", "B"), ("smia",)).parts.items()
+    }
+    table = variance_components(pl.concat([one, other]), pl.concat([before, after]), parts, "smia")
+    assert table["scope"].unique(maintain_order=True).to_list() == ["A", "B", ALL_DATA_SETS]
+
+
 def test_models_without_an_image_in_common_have_no_components():
     one, before = effects({"smia": np.full((3, 2), 0.2)}, "a")
     other, after = effects({"smia": np.full((3, 2), 0.6)}, "b")
@@ -238,3 +250,16 @@ def test_known_components_lie_in_their_intervals_and_a_smaller_one_is_told():
             low, high = (component(table, name, column, scope="tissue", attack=attack) for column in ("low", "high"))
             assert low < wanted < high, (attack, name)
     assert component(table, "image", "difference_high", scope="tissue", attack="pgd") < 0
+    assert component(table, "image", "p_holm", scope="tissue", attack="pgd") < 0.05
+    assert component(table, "seed", "p_holm", scope="tissue", attack="pgd") > 0.05
+    assert component(table, TOTAL, "p_value", scope="tissue", attack="pgd") is None
+    assert component(table, "image", "p_value", scope="tissue") is None
+
+
+def test_p_values_of_all_components_are_corrected_together():
+    rng = np.random.default_rng(1)
+    found, outcomes = effects({label: rng.normal(0.5, 0.1, (12, 2)) for label in ("smia", "pgd", "mi")}, "tissue")
+    table = variance_components(found, outcomes, info(attacks=("smia", "pgd", "mi")).parts, "smia", resamples=50)
+    tested = table.filter(pl.col("p_value").is_not_null())
+    assert len(tested) == 2 * 2 * 2, "image and seed, of effect and loss, of two attacks"
+    assert tested["p_holm"].to_list() == pytest.approx(holm(tested["p_value"].to_list()))

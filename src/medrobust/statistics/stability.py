@@ -43,14 +43,18 @@ QUANTITIES: dict[str, Quantity] = {
         "less steady",
     ),
     "sign flips": Quantity(
-        "Sign flips", "over the last third of the steps, the share of values whose step turned round", "less steady"
+        "Sign flips",
+        "over the last third of the steps, the share of values whose proposed step turned round; at the border of the "
+        "budget, or of the image’s range, a value may stay where it is all the same",
+        "less steady",
     ),
     "prediction change": Quantity(
         "Change of the prediction", "over the last third of the steps, the mean of KL(p_t ‖ p_{t−1})", "less steady"
     ),
     "smoothing gap": Quantity(
         "Gap to the smoothed image",
-        "KL between the predictions on the attacked image and on it smoothed, which SMIA’s second term lowers",
+        "KL between the predictions on the attacked image and on it smoothed, under one smoothing for all attacks. "
+        "This is what SMIA’s own second term asks for: to be steadier in it alone shows that SMIA does its own job",
         "less steady",
     ),
     "seed distance": Quantity(
