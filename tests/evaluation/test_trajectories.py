@@ -169,7 +169,7 @@ def test_the_border_of_an_l2_ball_is_a_circle_and_its_ends_lie_on_it():
 
 def test_the_loss_is_drawn_along_pgd_wherever_it_stands():
     victim, data, threat = dataset_of("1 channel")
-    attacks = {"mi": MIFGSM(steps=2), "walk": PGD(steps=2), "smia": SMIA(steps=2)}
+    attacks = {"mi": MIFGSM(steps=2), "walk": PGD(steps=2, step_size=threat.eps / 9), "smia": SMIA(steps=2)}
     found = trace(victim, data, Tracing(attacks, threat, [0], pictures=1), "part")
     assert [(one.first, one.second) for one in found.surfaces] == [("smia", "walk"), ("smia", "random")]
 
