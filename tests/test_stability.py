@@ -142,6 +142,40 @@ def test_what_does_not_go_together(whole):
         whole.joined(other)
 
 
+@pytest.mark.parametrize(
+    ("threat", "steps", "words"),
+    [
+        (mr.Threat(0.06), 2, "different budgets: eps 0.03 and 0.06; trace both at one"),
+        (mr.Threat(0.03, "l2"), 2, 'different budgets: norm "linf" and "l2"'),
+        (mr.Threat(0.03), 3, "attack 'pgd' was not run alike in the two analyses: steps 2 and 3; trace both alike"),
+    ],
+)
+def test_other_budgets_and_options_are_no_other_models(threat, steps, words, tmp_path):
+    victim, data = part("1 channel", copies=1)
+
+    def traced(name: str, threat: mr.Threat, steps: int) -> mr.Stability:
+        attacks = {"pgd": mr.PGD(steps=steps), "smia": mr.SMIA(steps=2)}
+        return mr.stability(victim, data, attacks, threat, seeds=1, images=2, pictures=0, name=name)
+
+    first = traced("a", mr.Threat(0.03), 2)
+    first.save(tmp_path / "a")
+    for one in (first, mr.load_stability(tmp_path / "a")):
+        with pytest.raises(mr.InputError, match=words):
+            one.joined(traced("b", threat, steps))
+        assert set(one.joined(traced("b", mr.Threat(0.03), 2)).info.parts) == {"a", "b"}
+
+
+def test_data_in_another_unit_have_a_budget_of_their_own():
+    victim, data = part("1 channel", copies=1)
+    hu = mr.InMemoryDataset(replace(data.info, name="hu", unit="HU"), data.samples)
+    attacks = {"pgd": mr.PGD(steps=2), "smia": mr.SMIA(steps=2)}
+    first, second = (
+        mr.stability(victim, one, attacks, mr.Threat(eps), seeds=1, images=2, pictures=0)
+        for one, eps in ((data, 0.03), (hu, 0.06))
+    )
+    assert len(first.joined(second).info.parts) == 2
+
+
 def test_two_models_of_one_data_set_are_told_apart():
     victim, data = part("ordinal")
     with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from medrobust.evaluation.stability_files import (
     read_stability,
     write_stability,
 )
+from medrobust.evaluation.stability_joining import joined_info
 from medrobust.evaluation.storage import new_folder
 from medrobust.evaluation.trajectories import Tracing, trace
 from medrobust.progress import progress_bar
@@ -108,29 +108,17 @@ class Stability:
             write_figures(self._analysis, unfinished / "figures")
 
     def joined(self, other: Stability) -> Stability:
-        """This analysis with the parts of another of the same attacks and seeds; their time is added up.
+        """This analysis with the parts of another of the same attacks, budget and seeds; their time is added up.
+
+        Between data in different units, the size of the budget may differ.
 
         Raises:
-            InputError: both have a part of the same name, or attacks or seeds differ.
+            InputError: both have a part of the same name, or attacks, their options, budgets or seeds differ.
         """
-        mine, theirs = self.info, other.info
-        for name in mine.parts.keys() & theirs.parts.keys():
-            raise InputError(f"both analyses have a part {name!r}: give one of them another name")
-        attacks = [{label for part in info.parts.values() for label in part.attacks} for info in (mine, theirs)]
-        if attacks[0] != attacks[1] or mine.reference != theirs.reference:
-            raise InputError(f"the analyses are of different attacks: {sorted(attacks[0])} and {sorted(attacks[1])}")
-        if mine.seeds != theirs.seeds:
-            raise InputError(f"the analyses have different seeds, {mine.seeds} and {theirs.seeds}")
-        info = replace(
-            mine,
-            parts=mine.parts | theirs.parts,
-            step_lengths=mine.step_lengths | theirs.step_lengths,
-            seconds=mine.seconds + theirs.seconds,
-        )
         return Stability(
             pl.concat([self.trajectories, other.trajectories]),
             pl.concat([self.outcomes, other.outcomes]),
-            info,
+            joined_info(self.info, other.info),
             self.maps + other.maps,
             self.surfaces + other.surfaces,
         )
@@ -139,6 +127,7 @@ class Stability:
     def _analysis(self) -> Analysis:
         return Analysis(
             trajectories=self.trajectories,
+            quantities=self.quantities,
             tests=self.tests,
             components=self.components,
             steps=self.steps,
@@ -242,6 +231,7 @@ def stability(
         device=str(victim.device),
         versions=installed_versions(),
         config=None if config is None else dict(config),
+        pictures=pictures,
     )
     return Stability(traced.steps, traced.outcomes, info, traced.maps, traced.surfaces)
 

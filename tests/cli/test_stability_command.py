@@ -54,7 +54,7 @@ def test_a_file_whose_surrogates_are_further_models(medrobust, folder):
     assert set(found.outcomes["attack"]) == {"slow", "smia"}
     assert found.components.filter(component="model")["value"].null_count() == 0
     page = Path("runs/toy/stability/stability.html").read_text(encoding="utf-8")
-    assert "medrobust stability run.yaml --seeds 2 --images 6" in page
+    assert "medrobust stability run.yaml --seeds 2 --images 6 --pictures 1" in page
     code, _, err = medrobust("stability", "run.yaml")
     assert (code, "is not an empty folder; give another --out" in err) == (2, True)
 

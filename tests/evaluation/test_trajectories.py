@@ -167,6 +167,13 @@ def test_the_border_of_an_l2_ball_is_a_circle_and_its_ends_lie_on_it():
     assert torch.tensor(plane.end).norm() <= lengths[0] * (1 + 1e-4)
 
 
+def test_the_loss_is_drawn_along_pgd_wherever_it_stands():
+    victim, data, threat = dataset_of("1 channel")
+    attacks = {"mi": MIFGSM(steps=2), "walk": PGD(steps=2, step_size=threat.eps / 9), "smia": SMIA(steps=2)}
+    found = trace(victim, data, Tracing(attacks, threat, [0], pictures=1), "part")
+    assert [(one.first, one.second) for one in found.surfaces] == [("smia", "walk"), ("smia", "random")]
+
+
 def test_without_pixels_there_is_no_surface():
     victim, data, _ = dataset_of("segmentation")
     found = trace(victim, data, Tracing({"pgd": PGD(steps=2)}, Deformation(1.0), [0]), "part")
@@ -178,6 +185,18 @@ def test_one_direction_twice_spans_no_plane():
     victim, data, threat = dataset_of("1 channel")
     twice = {"smia": SMIA(steps=2), "again": SMIA(steps=2)}
     assert [one.second for one in trace(victim, data, Tracing(twice, threat, [0]), "part").surfaces] == ["random"]
+
+
+def test_all_attacks_are_watched_under_the_smoothing_of_the_reference():
+    victim, data, threat = dataset_of("1 channel")
+    wide = {"kernel_size": 5, "sigma": 2.0}
+    attacks = {"pgd": PGD(steps=2), "smia": SMIA(steps=2, **wide), "narrow": SMIA(steps=2)}
+    first = trace(victim, data, Tracing(attacks, threat, [0], pictures=0), "part").steps.filter(step=0).sort("index")
+    alone = trace(victim, data, Tracing({"smia": SMIA(steps=2)}, threat, [0], pictures=0), "part").steps.filter(step=0)
+    own = first.filter(attack="smia")["kl_smoothed"].to_list()
+    assert alone.sort("index")["kl_smoothed"].to_list() != pytest.approx(own, rel=1e-2), "the smoothing matters"
+    for label in ("pgd", "narrow"):
+        assert first.filter(attack=label)["kl_smoothed"].to_list() == pytest.approx(own, rel=1e-4, abs=1e-8), label
 
 
 def test_the_reference_is_smia():

@@ -14,6 +14,7 @@ from synthetic_stability import info, rows
 
 from medrobust.errors import InputError
 from medrobust.evaluation.landscapes import LossSurface, StepMaps
+from medrobust.evaluation.records import Skipped
 from medrobust.report import write_report
 from medrobust.stability_run import Stability
 
@@ -81,6 +82,7 @@ def test_sentences_tests_and_components_are_those_of_the_object(page):
     body = page.partition("against each other attack</h3>")[2].partition("</table>")[0]
     assert body.count("<tr>") == len(whole.tests) + 1
     assert "smia is steadier" in body
+    assert "Distance between images: pgd 1.4, mi 1.4 and smia 1.4 on average. This is not tested" in page
     row = whole.components.filter(component="seed", attack="smia", quantity="effect").row(0, named=True)
     assert f"{row['value']:.3g} ({100 * row['share']:.3g} %)" in page
 
@@ -98,6 +100,19 @@ def test_hostile_names_are_inert_and_folders_stay_at_home(tmp_path):
     assert "/home/jane" not in text
 
 
+def test_the_command_asks_for_the_images_that_could_not_be_read_too(tmp_path):
+    whole = analysis(config={"data": "x.npz"}, pictures=0)
+    part = replace(whole.info.parts["tissue"], evaluated=12, skipped=[Skipped(3, "damaged"), Skipped(5, "damaged")])
+    whole.info = replace(whole.info, parts={"tissue": part})
+    whole.report(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "medrobust stability run.yaml --seeds 2 --images 14 --pictures 0</code>" in text
+
+
+def test_the_caption_tells_how_many_images_have_a_line(page):
+    assert "single images (mean over seeds), at most 24 of each attack" in page
+
+
 def test_figures_as_files(tmp_path):
     illustrated().save(tmp_path / "analysis")
     names = sorted(path.name for path in (tmp_path / "analysis" / "figures").iterdir())
@@ -111,18 +126,50 @@ def test_figures_as_files(tmp_path):
     ET.fromstring(svg)
 
 
+def of_run(run, **changes) -> Stability:
+    """An analysis of the first part of a run."""
+    whole, one = analysis(), next(iter(run.info.parts.values()))
+    same = {name: getattr(one, name) for name in ("data_sha256", "weights_sha256", "victim", "model")}
+    whole.info = replace(whole.info, parts={"tissue": replace(whole.info.parts["tissue"], **{**same, **changes})})
+    return whole
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data_sha256": "other"}, {"weights_sha256": "other"}, {"victim": {"defence": "JPEG"}}]
+)
+def test_what_is_of_other_data_or_another_model_is_left_out_of_a_runs_report(changes, tmp_path):
+    run = two_part_run()
+    whole = of_run(run, **changes)
+    whole.save(tmp_path / "stability")
+    write_report(run.records, run.info, [], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Left out here, being of other data or of another model than this run: tissue." in page
+    assert whole.sentences()[0] not in page
+
+
+def test_another_budget_is_told_in_a_runs_report(tmp_path):
+    run = two_part_run()
+    of_run(run, threats=[{"norm": "linf", "eps": 9 / 255, "unit": "[0, 1]"}]).save(tmp_path / "stability")
+    write_report(run.records, run.info, [], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "tissue was traced at L∞ ≤ 9/255, which is none of this run’s budgets." in page
+
+
 def test_the_report_of_a_run_shows_the_analysis_beside_it(tmp_path):
     run = two_part_run()
     alone = tmp_path / "alone" / "report.html"
     alone.parent.mkdir()
     write_report(run.records, run.info, [], alone)
     assert 'id="stability"' not in alone.read_text(encoding="utf-8")
-    whole = analysis()
+    whole = of_run(run)
     whole.save(tmp_path / "run" / "stability")
     write_report(run.records, run.info, [], tmp_path / "run" / "report.html")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     for sentence in whole.sentences():
         assert sentence in page
+    assert "<bdi>tissue</bdi> by <bdi>timm:resnet18</bdi> at L∞ ≤ 4/255" in page
+    assert "Left out here" not in page
+    assert "none of this run’s budgets" not in page
     assert 'href="stability/stability.html"' in page
     (tmp_path / "run" / "stability" / "trajectories.parquet").write_bytes(b"")
     with pytest.raises(InputError, match=r"trajectories\.parquet cannot be read"):

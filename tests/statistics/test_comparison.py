@@ -113,6 +113,15 @@ def test_p_value_by_hand(difference, p_value):
     assert sign_flip_test(np.array(difference), each_alone(len(difference)), 0) == pytest.approx(p_value)
 
 
+def test_a_large_family_can_still_be_told_of_one_sign(monkeypatch):
+    """With 9999 flips the least p-value is 0.0002, which 256 tests make 0.0512 of."""
+    one_sign = np.full(16, -1.0)
+    assert sign_flip_test(one_sign, each_alone(16), 0) * 256 > 0.05
+    assert sign_flip_test(one_sign, each_alone(16), 0, family=256) * 256 < 0.05
+    monkeypatch.setattr("medrobust.statistics.comparison._FLIPPED", 0)  # as if there were very many images
+    assert sign_flip_test(one_sign, each_alone(16), 0, family=256) * 256 < 0.05
+
+
 def test_images_of_a_patient_are_flipped_together():
     clusters = Clusters(np.arange(12) // 2, 6, "patients")
     assert sign_flip_test(np.full(12, -1.0), clusters, 0) == pytest.approx(2 / 2**6)

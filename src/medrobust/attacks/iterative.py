@@ -50,7 +50,8 @@ class IterativeAttack(SearchAttack):
             all that is seen of the model.
         early_stop: an image that is fooled, also as it would be saved, leaves the batch as it is then. What is left is
             whether, not how far: the loss of such an image is lower than it could be.
-        trace: record the trajectory, at the cost of at most one forward more a step.
+        trace: record the trajectory, at the cost of at most one forward more a step; a `GaussianSmoothing` is that
+            under which it watches the prediction, instead of the attack's own.
 
     Wherever a part is wanted, so is what a configuration writes: "margin", {"ti": {"kernel_size": 5}}.
 
@@ -71,7 +72,7 @@ class IterativeAttack(SearchAttack):
     step: StepRule | None = None
     estimate: GradientSource | None = None
     early_stop: bool = False
-    trace: bool = False
+    trace: bool | GaussianSmoothing = False
 
     def __post_init__(self) -> None:
         at_least("steps", self.steps, 1)
@@ -80,8 +81,10 @@ class IterativeAttack(SearchAttack):
             positive("step_size", self.step_size)
         one_of("keep", self.keep, get_args(Keep))
         not_negative("momentum", self.momentum)
-        for name in ("targeted", "random_start", "early_stop", "trace"):
+        for name in ("targeted", "random_start", "early_stop"):
             boolean(name, getattr(self, name))
+        if not isinstance(self.trace, GaussianSmoothing):
+            boolean("trace", self.trace)
         made = {
             "loss": None if self.loss is None else make_loss(self.loss),
             "inputs": make_inputs(self.inputs),
@@ -125,7 +128,7 @@ class IterativeAttack(SearchAttack):
         return "scores" if self.source().asks else self.needs
 
     def smoothing(self) -> GaussianSmoothing:
-        """The smoothing under which a trajectory watches the prediction."""
+        """The smoothing under which a trajectory watches the prediction, where none is given."""
         return GaussianSmoothing()
 
     def plan(self, case: Case) -> Plan:
@@ -143,8 +146,13 @@ class IterativeAttack(SearchAttack):
             restarts=self.restarts,
             keep_best=self.keep == "best",
             early_stop=self.early_stop,
-            watch=self.smoothing() if self.trace else None,
+            watch=self._watch(),
         )
+
+    def _watch(self) -> GaussianSmoothing | None:
+        if isinstance(self.trace, GaussianSmoothing):
+            return self.trace
+        return self.smoothing() if self.trace else None
 
     def _step(self, case: Case) -> tuple[StepRule, Length]:
         length, period = self._length(case), case.threat.ripple

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medrobust.attacks.per_image import rows_of, tiled
 from medrobust.tasks import Placement, Task
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
 
 Value = TypeVar("Value")
@@ -80,6 +81,7 @@ class Terms:
         total: `(B,)`, what the step ascends.
         outputs: the model's outputs at the iterate, a tensor or `DetectorOutputs`.
         smoothed: its outputs at the smoothed image S(x'), where the objective needed just these.
+        smoothing: that S.
         left: bool, is there anything left to reach? An image with nothing left stays where it is. None: always.
 
     All of them have a row for each copy of an image.
@@ -88,6 +90,7 @@ class Terms:
     total: Tensor
     outputs: Any
     smoothed: Any = None
+    smoothing: GaussianSmoothing | None = None
     left: Tensor | None = None
 
     def rows(self, index: Tensor) -> Terms:

@@ -110,6 +110,7 @@ class Stabilized:
             self.a1 * deviation - self.a2 * distance,
             outputs,
             smoothed=detached(target) if same else None,
+            smoothing=self.smoothing if same else None,
             left=self.inner.left(task, outputs, iterate),
         )
 

@@ -57,7 +57,7 @@ class Trajectory:
 
 
 class TrajectoryRecorder:
-    """Watches one run of the loop; `smoothed` outputs that the objective already has are used again."""
+    """Watches one run of the loop; outputs that the objective already has of the image so smoothed are used again."""
 
     def __init__(self, victim: Victim, clean: Tensor, smoothing: GaussianSmoothing) -> None:
         self._victim = victim
@@ -75,7 +75,7 @@ class TrajectoryRecorder:
         """Note iterate x'_t with the truth in register, the objective's terms and the direction that led there."""
         task = self._victim.task
         outputs = self._victim.forward(current) if terms is None else detached(terms.outputs)
-        smoothed = None if terms is None else terms.smoothed
+        smoothed = terms.smoothed if terms is not None and terms.smoothing == self._smoothing else None
         if smoothed is None:
             smoothed = self._victim.forward(self._smoothing(current))
         if not self._rows:

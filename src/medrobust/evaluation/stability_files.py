@@ -39,6 +39,7 @@ class StabilityInfo:
         reference: the attack that the others are held against.
         seeds: each gave every image a start of its own.
         step_lengths: part → attack → length of a full step, in the unit of eps.
+        pictures: of how many images of each part pictures were asked for; None when that is not known.
         created: ISO 8601 in UTC.
     """
 
@@ -51,6 +52,7 @@ class StabilityInfo:
     device: str
     versions: dict[str, str]
     config: dict[str, object] | None = None
+    pictures: int | None = None
     schema_version: int = VERSION
 
 

@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from medrobust.attacks import SMIA, Attack, AttackResult
+from medrobust.attacks import PGD, SMIA, Attack, AttackResult
 from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.trajectory import Trajectory
@@ -30,6 +30,7 @@ from medrobust.evaluation.distances import ImageDistances, mean_distances
 from medrobust.evaluation.landscapes import Landscape, LossSurface, StepMaps, landscapes, step_maps
 from medrobust.evaluation.records import Skipped
 from medrobust.threat import Threat
+from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim, check_finite
 
 MEASURES = tuple(f.name for f in fields(Trajectory) if not f.name.endswith("_map"))
@@ -62,7 +63,8 @@ class Tracing:
     """What is traced.
 
     Args:
-        attacks: label → attack, each one that takes steps. It is run from a random start, once a seed.
+        attacks: label → attack, each one that takes steps. It is run from a random start, once a seed, and watched
+            under the smoothing of the reference.
         threat: the budget.
         seeds: each gives every image another start.
         images: at most so many, spread evenly over the data set; None is all.
@@ -106,9 +108,16 @@ class Tracing:
         stabilized = [label for label, attack in self.attacks.items() if isinstance(attack, SMIA)]
         return (stabilized or list(self.attacks))[0]
 
+    @property
+    def beside(self) -> str | None:
+        """The attack whose direction the loss is drawn along, too: the first PGD, or else the first other attack."""
+        others = {label: attack for label, attack in self.attacks.items() if label != self.reference}
+        return next((label for label, attack in others.items() if isinstance(attack, PGD)), next(iter(others), None))
+
     def traced(self) -> dict[str, IterativeAttack]:
         """The attacks as they are run."""
-        return {label: traced_attack(label, attack) for label, attack in self.attacks.items()}
+        smoothing = traced_attack(self.reference, self.attacks[self.reference]).smoothing()
+        return {label: traced_attack(label, attack, smoothing) for label, attack in self.attacks.items()}
 
 
 @dataclass
@@ -169,8 +178,8 @@ _DISTANCE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def traced_attack(label: str, attack: Attack) -> IterativeAttack:
-    """An attack as it is run here: from a random start, once, with its way noted.
+def traced_attack(label: str, attack: Attack, smoothing: GaussianSmoothing | None = None) -> IterativeAttack:
+    """An attack as it is run here: from a random start, once, with its way noted under a smoothing (or its own).
 
     Raises:
         InputError: it takes no steps, or is targeted.
@@ -178,7 +187,7 @@ def traced_attack(label: str, attack: Attack) -> IterativeAttack:
     if not isinstance(attack, IterativeAttack):
         raise InputError(f"attack {label!r} takes no steps whose way could be noted: leave it out, e.g. pgd,mi,smia")
     check_untargeted(label, attack)
-    return replace(attack, trace=True, random_start=True, restarts=1, early_stop=False)
+    return replace(attack, trace=smoothing or True, random_start=True, restarts=1, early_stop=False)
 
 
 class _Work:
@@ -269,5 +278,6 @@ class _Work:
                 seed=self.tracing.seeds[0],
                 sample_id=batch.ids[place],
             )
-            ways = {label: delta[place : place + 1] for label, delta in deltas.items()}
+            shown = (self.tracing.reference, self.tracing.beside)
+            ways = {label: delta[place : place + 1] for label, delta in deltas.items() if label in shown}
             self.surfaces += landscapes(at, self.victim, ways, self.tracing.reference, self.at_once)

@@ -75,7 +75,7 @@ def write_report(
         info: the run.
         gallery: images to show; may be empty.
         path: the (main) file; it appears whole or not at all, and replaces an older one. The HTML page shows a
-            stability analysis that lies beside it in a folder `stability`.
+            stability analysis of the same data and models that lies beside it in a folder `stability`.
         summary: what `medrobust.statistics.summarise` gave for these records; computed when not given.
         tables: of these records; made when not given.
         format: "html", "markdown", "latex", "json", "csv" or "model-card"; when not given, as the suffix says (.md,
@@ -88,7 +88,7 @@ def write_report(
     chosen = format_of(format or _SUFFIXES.get(path.suffix.lower(), "html"))
     found = summarise(records, info) if summary is None else summary
     beside = Tables(records, info) if tables is None else tables
-    told = Told(records, info, gallery, found, beside, stability_section(path.parent))
+    told = Told(records, info, gallery, found, beside, stability_section(path.parent, info))
     for name, content in chosen.files(told).items():
         if name:
             make_folder((path.parent / name).parent)

@@ -35,9 +35,9 @@ MOVEMENTS = {
     "deviation": "loss against the truth",
     "moved": "‖δ_t − δ_{t−1}‖₂",
     "cosine": "cos(δ_t, δ_{t−1})",
-    "sign_flips": "share of steps turned round",
+    "sign_flips": "share of proposed steps turned round",
 }
-_LINES = 24  # thin ones of each attack: more only make a band
+LINES = 24  # thin ones of each attack: more only make a band
 _DECADES = 6  # of a logarithmic axis: what is smaller is rounding
 _MAP_DECADES = 4
 _MAPS = "viridis"  # even in lightness, and told apart by the colour-blind
@@ -122,7 +122,7 @@ def surfaces_figure(surfaces: Sequence[LossSurface]) -> Figure:
 
 def _lines(axes: Axes, rows: pl.DataFrame, measure: str, place: int) -> Values:
     """A thin line for some of the images of an attack; gives what was drawn."""
-    chosen = evenly(rows["index"].unique().sort().to_list(), _LINES)
+    chosen = evenly(rows["index"].unique().sort().to_list(), LINES)
     rows = rows.filter(pl.col("index").is_in(chosen)).sort("index", "step")
     steps = rows["step"].unique().sort().to_numpy()
     values = rows[measure].cast(pl.Float64).to_numpy().reshape(len(chosen), len(steps))

@@ -19,7 +19,7 @@ from medrobust.report.budgets import budget_text
 from medrobust.report.drawing import file_png, file_svg, for_page, on_white, style
 from medrobust.report.environment import templates
 from medrobust.report.numbers import NO_INTERVAL, as_float, format_interval, format_p_value, format_value, listed, plain
-from medrobust.report.stability_figures import DIVERGENCES, MOVEMENTS, maps_figure, steps_figure, surfaces_figure
+from medrobust.report.stability_figures import DIVERGENCES, LINES, MOVEMENTS, maps_figure, steps_figure, surfaces_figure
 from medrobust.report.stability_wording import cautions, findings
 from medrobust.report.told import config_text
 from medrobust.statistics.stability import QUANTITIES
@@ -69,6 +69,7 @@ class Analysis:
     """All that a page is made of."""
 
     trajectories: pl.DataFrame
+    quantities: pl.DataFrame
     tests: pl.DataFrame
     components: pl.DataFrame
     steps: pl.DataFrame
@@ -97,10 +98,10 @@ class TestRow:
 
 @dataclass(frozen=True)
 class ComponentRow:
-    """A row of the table of components: an attack's, one cell a component."""
+    """A row of the table of components: an attack's, one cell a component with its value, interval and p-value."""
 
     attack: str
-    cells: list[tuple[str, str]]
+    cells: list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class PartSection:
     lengths: dict[str, str]
     drawings: list[Drawing]
     tests: list[TestRow]
+    untested: list[str]
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,17 @@ def write_stability_page(analysis: Analysis, path: Path) -> None:
             components=list(_component_tables(analysis.components)),
             quantities=QUANTITIES,
             config=config_text(info.config),
+            command=_command(info),
         )
     )
     write_whole(path, page.encode())
+
+
+def _command(info: StabilityInfo) -> str:
+    """What does the analysis again; images that could not be read were among those that were asked for."""
+    images = max(part.evaluated + len(part.skipped) for part in info.parts.values())
+    pictures = "" if info.pictures is None else f" --pictures {info.pictures}"
+    return f"medrobust stability run.yaml --seeds {len(info.seeds)} --images {images}{pictures}"
 
 
 def write_figures(analysis: Analysis, folder: Path) -> None:
@@ -171,12 +181,29 @@ def _section(place: int, name: str, analysis: Analysis) -> PartSection:
         lengths={label: f"{length:.4g}" for label, length in info.step_lengths[name].items()},
         drawings=analysis.drawings[name],
         tests=[_test_row(row) for row in analysis.tests.filter(part=name).iter_rows(named=True)],
+        untested=list(_untested(analysis.quantities.filter(part=name))),
     )
+
+
+def _untested(quantities: pl.DataFrame) -> Iterator[str]:
+    """Of what is measured and not tested, every attack's mean."""
+    means = quantities.group_by("attack", maintain_order=True).agg(pl.col(list(QUANTITIES)).mean())
+    for name, quantity in QUANTITIES.items():
+        known = means.filter(pl.col(name).is_finite())
+        if not quantity.tested and len(known):
+            told = [f"{plain(attack, 24)} {value:.3g}" for attack, value in known.select("attack", name).iter_rows()]
+            yield (
+                f"{quantity.title}: {listed(told)} on average. This is not tested: an image’s value is its mean "
+                "distance to all the others, so that the images’ values are not independent of each other."
+            )
 
 
 def _drawings(name: str, analysis: Analysis) -> Iterator[Drawing]:
     steps, attacks = analysis.trajectories, listed([plain(label, 24) for label in analysis.info.parts[name].attacks])
-    bold = "Thin lines: single images (mean over seeds); bold: median; band: quartiles."
+    bold = (
+        f"Thin lines: single images (mean over seeds), at most {LINES} of each attack, spread over them; bold: median "
+        "of all images; band: quartiles."
+    )
     yield Drawing(
         "divergences",
         steps_figure(steps, name, DIVERGENCES),
@@ -272,14 +299,19 @@ def _scope(scope: str) -> str:
     return "All data sets" if scope == ALL_DATA_SETS else plain(scope, 60)
 
 
-def _component_cell(row: dict[str, object]) -> tuple[str, str]:
-    """The variance with its share of all, and the interval."""
+def _component_cell(row: dict[str, object]) -> tuple[str, str, str]:
+    """The variance with its share of all, the interval, and the p-value of no difference from the reference's."""
     share = as_float(row["share"])
     text = _significant(row["value"])
     if share is not None and row["component"] != TOTAL:
         text += f" ({100 * share:.3g} %)"
     low, high = as_float(row["low"]), as_float(row["high"])
-    return text, NO_INTERVAL if low is None or high is None else f"[{low:.3g}, {high:.3g}]"
+    p_value = as_float(row["p_holm"])
+    return (
+        text,
+        NO_INTERVAL if low is None or high is None else f"[{low:.3g}, {high:.3g}]",
+        "" if p_value is None else format_p_value(p_value),
+    )
 
 
 def _significant(value: object) -> str:

@@ -8,7 +8,7 @@ import polars as pl
 
 from medrobust.evaluation.stability_files import StabilityInfo
 from medrobust.report.numbers import counted, listed, plain
-from medrobust.statistics import LEAST_CLUSTERS
+from medrobust.statistics import SIGNIFICANCE
 from medrobust.statistics.stability import EFFECT, QUANTITIES
 from medrobust.statistics.stability_components import ALL_DATA_SETS
 from medrobust.statistics.stability_tests import HIGHER, LOWER, TOO_FEW, least_clusters
@@ -61,7 +61,7 @@ def _verdict(rows: pl.DataFrame, family: int, *, better: str, words: tuple[str, 
     first, second = (plain(str(rows[name][0]), 24) for name in ("first", "second"))
     few = rows.filter(verdict=TOO_FEW)
     rows = rows.filter(pl.col("verdict") != TOO_FEW)
-    needed = f"among {counted(family, 'test')} it takes {least_clusters(family)} patients or images"
+    needed = _needed(family)
     if rows.is_empty():
         return f"There are too few images to tell whether {first} or {second} is the {words[0]} one: {needed}."
     won = rows.filter(verdict=better)
@@ -81,6 +81,10 @@ def _verdict(rows: pl.DataFrame, family: int, *, better: str, words: tuple[str, 
     return f"{told}{f'; {len(few)} have too few images to tell: {needed}' if len(few) else ''}."
 
 
+def _needed(family: int) -> str:
+    return f"among {counted(family, 'test')} it takes {least_clusters(family)} patients or images"
+
+
 def _named(rows: pl.DataFrame) -> list[str]:
     """Each quantity with its parts: "sign flips (tissue and level)"."""
     by_quantity = rows.group_by("quantity", maintain_order=True).agg("part")
@@ -97,26 +101,28 @@ def _inside(title: str) -> str:
 def _variance(components: pl.DataFrame, info: StabilityInfo) -> Iterator[str]:
     """Over images, seeds, models and data sets: is the effect's variance smaller under the reference?"""
     first = plain(info.reference, 24)
-    effect = components.filter(pl.col("quantity") == EFFECT, pl.col("difference").is_not_null())
+    family = int(components["p_value"].count())
+    effect = components.filter(pl.col("quantity") == EFFECT, pl.col("p_value").is_not_null())
     for component, over in _OVER.items():
         rows = effect.filter(component=component)
-        enough = rows.filter(pl.col("clusters") >= LEAST_CLUSTERS)
+        enough = rows.filter(pl.col("clusters") >= least_clusters(family))
         if rows.is_empty():
             continue
         if enough.is_empty():
-            yield f"There are too few images to compare the effect's variance over {over}."
+            yield f"There are too few images to compare the effect’s variance over {over}: {_needed(family)}."
             continue
+        shown = enough.filter(pl.col("p_holm") < SIGNIFICANCE)
         told = [
             f"{word} than that of {listed(_against(found))}"
             for word, found in (
-                ("smaller", enough.filter(pl.col("difference_high") < 0)),
-                ("larger", enough.filter(pl.col("difference_low") > 0)),
+                ("smaller", shown.filter(pl.col("difference") < 0)),
+                ("larger", shown.filter(pl.col("difference") > 0)),
             )
             if len(found)
         ]
         start = f"The variance of {first}’s effect over {over} "
         if told:
-            yield f"{start}is {' and '.join(told)} (intervals not corrected for their number)."
+            yield f"{start}is {' and '.join(told)} (p < {SIGNIFICANCE:g}, corrected for {counted(family, 'test')})."
         else:
             yield f"{start}shows no difference from the others’ ({counted(len(enough), 'comparison')})."
 

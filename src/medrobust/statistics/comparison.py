@@ -43,6 +43,7 @@ SIGNIFICANCE = 0.05
 LEAST_CLUSTERS = 6  # with five, all of one sign, the p-value is 2/2⁵ = 0.0625: nothing can be shown
 
 _FLIPS = 9999
+_FLIPS_PER_TEST = 160  # of a family: their least p-value, 2/160 a test, is a quarter of the significance once corrected
 _FLIPPED = 20_000_000  # signs in all: fewer flips of thousands of clusters, which take a second so
 _BATCH = 1_000_000  # signs at a time
 
@@ -104,22 +105,24 @@ def compare_attacks(
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")
 
 
-def sign_flip_test(difference: NDArray[np.float64], clusters: Clusters, seed: int) -> float:
+def sign_flip_test(difference: NDArray[np.float64], clusters: Clusters, seed: int, family: int = 1) -> float:
     """The two-sided p-value of paired differences `(n,)` whose mean is as far from 0 as it is.
 
     The signs of all images of a cluster are flipped together, in every way where there are at most 9999, else in
-    random ones. Clusters count by their sum, so that what is tested is the mean over images.
+    random ones. Clusters count by their sum, so that what is tested is the mean over images. `family` is the number of
+    tests that the p-value is to be corrected for: of a large one more flips are made, so that it can show something.
     """
     sums = np.bincount(clusters.codes, weights=difference, minlength=clusters.count)
     differing = sums[sums != 0]  # 0 is the same with either sign
     if len(differing) < 2:
         return 1.0  # one alone is as likely on either side
+    afforded = max(999, _FLIPS_PER_TEST // 2 * family, _FLIPPED // len(differing))
     result = stats.permutation_test(
         (differing,),
         np.sum,
         permutation_type="samples",
         vectorized=True,
-        n_resamples=min(_FLIPS, max(999, _FLIPPED // len(differing))),
+        n_resamples=min(max(_FLIPS, _FLIPS_PER_TEST * family), afforded),
         batch=max(1, _BATCH // len(differing)),
         random_state=np.random.default_rng(seed),
     )

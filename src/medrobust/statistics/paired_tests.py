@@ -43,9 +43,18 @@ class PairedTest:
 
 
 def paired_test(
-    difference: Values, clusters: Clusters, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+    difference: Values,
+    clusters: Clusters,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    family: int = 1,
 ) -> PairedTest:
-    """Test paired differences `(n,)`, at least one and all finite, of images in clusters; intervals are percentiles."""
+    """Test paired differences `(n,)`, at least one and all finite, of images in clusters; intervals are percentiles.
+
+    `family` is the number of tests that the p-values are to be corrected for.
+    """
     columns = np.stack([np.ones_like(difference), difference, difference**2], 1)
     sums: Values = np.stack(
         [
@@ -65,7 +74,7 @@ def paired_test(
         difference=float(difference.mean()),
         interval=intervals[0],
         wilcoxon=signed_ranks(means),
-        flips=sign_flip_test(difference, clusters, seed),
+        flips=sign_flip_test(difference, clusters, seed, family),
         rank_biserial=told[1],
         rank_biserial_interval=intervals[1],
         standardised=told[2],

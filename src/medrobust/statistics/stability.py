@@ -24,11 +24,14 @@ class Quantity:
         title: as it begins a sentence.
         meaning: how it is measured.
         more_is: what a higher value says of the attack.
+        tested: whether attacks are compared by it. Tests take the values of different images as independent; a mean
+            distance to the other images is not, as any two of them share a pair.
     """
 
     title: str
     meaning: str
     more_is: Literal["stronger", "less steady"]
+    tested: bool = True
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -40,14 +43,18 @@ QUANTITIES: dict[str, Quantity] = {
         "less steady",
     ),
     "sign flips": Quantity(
-        "Sign flips", "over the last third of the steps, the share of values whose step turned round", "less steady"
+        "Sign flips",
+        "over the last third of the steps, the share of values whose proposed step turned round; at the border of the "
+        "budget, or of the image’s range, a value may stay where it is all the same",
+        "less steady",
     ),
     "prediction change": Quantity(
         "Change of the prediction", "over the last third of the steps, the mean of KL(p_t ‖ p_{t−1})", "less steady"
     ),
     "smoothing gap": Quantity(
         "Gap to the smoothed image",
-        "KL between the predictions on the attacked image and on it smoothed, which SMIA’s second term lowers",
+        "KL between the predictions on the attacked image and on it smoothed, under one smoothing for all attacks. "
+        "This is what SMIA’s own second term asks for: to be steadier in it alone shows that SMIA does its own job",
         "less steady",
     ),
     "seed distance": Quantity(
@@ -57,10 +64,13 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "image distance": Quantity(
         "Distance between images",
-        "the same between the perturbations of different images, from one seed",
+        "the same between the perturbations of different images, from one seed; not tested, since the images’ values "
+        "hang on each other",
         "less steady",
+        tested=False,
     ),
 }
+TESTED = tuple(name for name, quantity in QUANTITIES.items() if quantity.tested)
 Frame = dict[str, pl.DataType | type[pl.DataType]]
 STEPS_SCHEMA: Frame = {
     "part": pl.String,

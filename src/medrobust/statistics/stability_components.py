@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 
 from medrobust.evaluation.records import PartInfo
+from medrobust.statistics.component_tests import Pair, swap_tests, swaps_for
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import Clusters, clusters_of
 from medrobust.statistics.reweighting import image_weights, recentred_interval
 from medrobust.statistics.stability import EFFECT, LOSS, Frame
@@ -20,7 +22,7 @@ DECOMPOSED = (EFFECT, LOSS)
 TOTAL = "total"
 
 COMPONENT_SCHEMA: Frame = {
-    "scope": pl.String,  # a data set, or all of them, where the effect is a share of the data set's clean value
+    "scope": pl.String,  # a data set, or all, where the effect is a share of the data set's clean value
     "quantity": pl.String,
     "attack": pl.String,
     "component": pl.String,  # "image", "seed", "model", "residual", "data_set", and "total", their sum
@@ -31,6 +33,8 @@ COMPONENT_SCHEMA: Frame = {
     "difference": pl.Float64,  # of this value, under the reference less under this attack; null for the reference
     "difference_low": pl.Float64,
     "difference_high": pl.Float64,
+    "p_value": pl.Float64,  # two-sided, of no difference from the reference; null for the reference, and for the total
+    "p_holm": pl.Float64,  # corrected by Holm over all rows
     "images": pl.Int64,
     "seeds": pl.Int64,
     "models": pl.Int64,
@@ -50,17 +54,20 @@ def variance_components(
 ) -> pl.DataFrame:
     """Where the variance of effect and loss comes from, under every attack; columns as `COMPONENT_SCHEMA`.
 
-    Parts of the same data are one data set by several models. Over all data sets the effect is taken as a share of the
-    data set's mean clean value, since Dice and a share of right answers have no common scale. Intervals resample
-    patients (images, where patients are not known), the same for all attacks, and are moved by the resamples' bias;
-    seeds, models and data sets are not resampled, being few.
+    Parts of the same data are one data set by several models; where two data sets have one name, the scope of each
+    is named after its parts. Over all data sets the effect is taken as a share of the data set's mean clean value,
+    since Dice and a share of right answers have no common scale. Intervals resample patients (images, where
+    patients are not known), the same for all attacks, and are moved by the resamples' bias; seeds, models and data
+    sets are not resampled, being few. The p-values are of tests that swap the labels of the reference and the other
+    attack patient by patient.
 
     Args:
         quantities: from `image_quantities`.
         outcomes: rows as `medrobust.evaluation.trajectories.OUTCOME_SCHEMA`.
         parts: what each part is of.
         reference: the attack that the others' components are held against.
-        resamples, confidence, seed: of the bootstrap.
+        resamples, confidence: of the bootstrap.
+        seed: of the bootstrap and of the swaps.
 
     Raises:
         InputError: if `resamples` or `confidence` is out of range.
@@ -70,28 +77,24 @@ def variance_components(
     groups: dict[str, list[str]] = {}
     for name, part in parts.items():
         groups.setdefault(part.data_sha256, []).append(name)
-    rows: list[dict[str, object]] = []
+    titles = [parts[names[0]].dataset.name for names in groups.values()]
+    titles = [
+        title if titles.count(title) == 1 else " and ".join(names)
+        for title, names in zip(titles, groups.values(), strict=True)
+    ]
+    scopes = []
     for quantity in DECOMPOSED:
-        found_sets = [_data_set(quantities, outcomes, names, parts, attacks, quantity) for names in groups.values()]
-        sets = [one for one in found_sets if one.values.shape[2]]  # models of one data set may have no image in common
-        weights = [
-            image_weights(one.clusters.codes, one.clusters.count, resamples, seed + place)
-            for place, one in enumerate(sets)
+        found_sets = [
+            _data_set(quantities, outcomes, names, title, attacks, quantity)
+            for title, names in zip(titles, groups.values(), strict=True)
         ]
-        scopes = [([one], [weight], one.name) for one, weight in zip(sets, weights, strict=True)]
-        if len(sets) > 1 and quantity == EFFECT and all(one.clean > 0 for one in sets):
-            scopes.append((sets, weights, ALL_DATA_SETS))
-        for members, drawn, scope in scopes:
-            scaled = [one.values / (one.clean if len(members) > 1 else 1) for one in members]
-            found = components(scaled, drawn)
-            counts = {
-                "images": sum(one.values.shape[2] for one in members),
-                "seeds": members[0].values.shape[3],
-                "models": sum(one.values.shape[1] for one in members),
-                "clusters": min(one.clusters.count for one in members),
-            }
-            for row in _component_rows(found, attacks, reference, confidence):
-                rows.append({"scope": scope, "quantity": quantity, **row, **counts})
+        sets = [one for one in found_sets if one.values.shape[2]]  # models of one data set may have no image in common
+        scopes += list(_scopes(sets, quantity, resamples, seed))
+    family = len(scopes) * (len(attacks) - 1) * len(Components.names())  # at most
+    rows = [row for scope in scopes for row in _scope_rows(scope, attacks, reference, confidence, family, seed)]
+    tested = [row for row in rows if isinstance(row.get("p_value"), float)]
+    for row, corrected in zip(tested, holm([float(str(row["p_value"])) for row in tested]), strict=True):
+        row["p_holm"] = corrected
     return pl.DataFrame(rows, schema=COMPONENT_SCHEMA)
 
 
@@ -109,7 +112,7 @@ def _data_set(
     quantities: pl.DataFrame,
     outcomes: pl.DataFrame,
     names: Sequence[str],
-    parts: Mapping[str, PartInfo],
+    title: str,
     attacks: Sequence[str],
     quantity: str,
 ) -> _DataSet:
@@ -123,9 +126,52 @@ def _data_set(
     patients = whole.unique("index").sort("index")["patient"]
     clean = outcomes.filter(pl.col("part").is_in(names) & pl.col("index").is_in(images.to_list()))["value_before"]
     mean = clean.mean()
-    return _DataSet(
-        parts[names[0]].dataset.name, values, clusters_of(patients), float(mean) if isinstance(mean, float) else 0.0
-    )
+    return _DataSet(title, values, clusters_of(patients), float(mean) if isinstance(mean, float) else 0.0)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """One quantity in one data set, or in all of them; with the weights of the images, `(1 + resamples, images)`."""
+
+    name: str
+    quantity: str
+    members: list[_DataSet]
+    weights: list[Values]
+
+    @property
+    def values(self) -> list[Values]:
+        """Of each data set, comparable between several."""
+        return [one.values / (one.clean if len(self.members) > 1 else 1) for one in self.members]
+
+
+def _scopes(sets: Sequence[_DataSet], quantity: str, resamples: int, seed: int) -> Iterator[_Scope]:
+    weights = [
+        image_weights(one.clusters.codes, one.clusters.count, resamples, seed + place) for place, one in enumerate(sets)
+    ]
+    for one, weight in zip(sets, weights, strict=True):
+        yield _Scope(one.name, quantity, [one], [weight])
+    if len(sets) > 1 and quantity == EFFECT and all(one.clean > 0 for one in sets):
+        yield _Scope(ALL_DATA_SETS, quantity, list(sets), weights)
+
+
+def _scope_rows(
+    scope: _Scope, attacks: Sequence[str], reference: str, confidence: float, family: int, seed: int
+) -> Iterator[dict[str, object]]:
+    members, values, own = scope.members, scope.values, attacks.index(reference)
+    p_values = {}
+    for place, attack in enumerate(attacks):
+        if place != own:
+            pairs = [Pair(of[[own, place]], one.clusters) for of, one in zip(values, members, strict=True)]
+            p_values[attack] = swap_tests(pairs, swaps_for(family, pairs), seed)
+    counts = {
+        "images": sum(one.values.shape[2] for one in members),
+        "seeds": members[0].values.shape[3],
+        "models": sum(one.values.shape[1] for one in members),
+        "clusters": min(one.clusters.count for one in members),
+    }
+    for row in _component_rows(components(values, scope.weights), attacks, reference, confidence):
+        p_value = p_values.get(str(row["attack"]), {}).get(str(row["component"]))
+        yield {"scope": scope.name, "quantity": scope.quantity, **row, "p_value": p_value, **counts}
 
 
 def _component_rows(

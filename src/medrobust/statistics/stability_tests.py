@@ -12,7 +12,7 @@ import polars as pl
 from medrobust.statistics.comparison import LEAST_CLUSTERS, SIGNIFICANCE
 from medrobust.statistics.paired_tests import PairedTest, holm, paired_test
 from medrobust.statistics.resampling import clusters_of
-from medrobust.statistics.stability import QUANTITIES, Frame
+from medrobust.statistics.stability import TESTED, Frame
 from medrobust.statistics.summary import check_resampling
 
 TEST_SCHEMA: Frame = {
@@ -46,7 +46,7 @@ HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW = "higher", "lower", "no difference shown"
 def paired_tests(
     quantities: pl.DataFrame, reference: str, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> pl.DataFrame:
-    """The reference against each other attack, in every part and quantity; columns as `TEST_SCHEMA`.
+    """The reference against each other attack, in every part and tested quantity; columns as `TEST_SCHEMA`.
 
     An attack is called higher or lower when both tests, each corrected by Holm over all rows, are below `SIGNIFICANCE`
     and the interval of the difference, where there is one, excludes 0. "Too few" is told where not even differences
@@ -62,10 +62,13 @@ def paired_tests(
     """
     check_resampling(resamples, confidence)
     rows: list[dict[str, object]] = []
-    for part, quantity, second, pairs in _pairs(quantities, reference):
+    tested = list(_pairs(quantities, reference))
+    for part, quantity, second, pairs in tested:
         clusters = clusters_of(pairs["patient"])
         difference = (pairs["first"] - pairs["second"]).to_numpy()
-        test = paired_test(difference, clusters, resamples=resamples, confidence=confidence, seed=seed)
+        test = paired_test(
+            difference, clusters, resamples=resamples, confidence=confidence, seed=seed, family=len(tested)
+        )
         rows.append(
             {
                 "part": part,
@@ -99,12 +102,12 @@ def least_clusters(family: int) -> int:
 def _pairs(quantities: pl.DataFrame, reference: str) -> Iterator[tuple[str, str, str, pl.DataFrame]]:
     """Part, quantity, other attack, and the images that both have a value of: patient, first and second."""
     by_image = quantities.group_by("part", "attack", "index", maintain_order=True).agg(
-        pl.col("patient").first(), pl.col(list(QUANTITIES)).mean()
+        pl.col("patient").first(), pl.col(list(TESTED)).mean()
     )
     for part in quantities["part"].unique(maintain_order=True):
         of_part = by_image.filter(part=part)
         own = of_part.filter(attack=reference)
-        for quantity in QUANTITIES:
+        for quantity in TESTED:
             for second in of_part["attack"].unique(maintain_order=True):
                 if second == reference:
                     continue
