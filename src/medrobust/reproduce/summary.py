@@ -13,7 +13,7 @@ from medrobust.evaluation.storage import write_whole
 from medrobust.report.numbers import counted, format_interval, format_value, listed, metric_heading
 from medrobust.report.verdicts import stronger_of
 from medrobust.reproduce.experiment import REFERENCE, Outcome
-from medrobust.statistics import CLEAN, LEAST_CLUSTERS, WORST_CASE, answer_metrics
+from medrobust.statistics import CLEAN, LEAST_CLUSTERS, SIGNIFICANCE, WORST_CASE, answer_metrics
 from medrobust.statistics.spread import ALL_TASKS, IMAGES, MEAN, RUNS, TASKS
 
 EFFECT = (
@@ -104,7 +104,8 @@ def _how(outcome: Outcome) -> Iterator[str]:
     yield (
         f"{counted(len(outcome.runs), 'run')}, {seeds}. Figures are over all runs; in brackets 95 % bootstrap "
         "intervals over images (patients, where they are known), not corrected for their number. Runs and tasks are "
-        "held fixed: they are too few to say what other models or tasks would do."
+        "held fixed: they are too few to say what other models or tasks would do. Whether a variance is smaller or "
+        "larger is tested by swapping the labels of both attacks image by image, corrected by Holm for all of them."
     )
     if outcome.shared:
         yield (
@@ -147,8 +148,8 @@ def _steadiness(outcome: Outcome, over: str) -> str:
         return f"**Variance over {over}.** Not measured: it needs at least {needed}."
     few = len(rows.filter(pl.col("clusters") < LEAST_CLUSTERS))
     rows = rows.filter(pl.col("clusters") >= LEAST_CLUSTERS)
-    smaller = rows.filter(pl.col("difference_high") < 0)
-    larger = rows.filter(pl.col("difference_low") > 0)
+    shown = rows.filter(pl.col("p_holm") < SIGNIFICANCE)
+    smaller, larger = shown.filter(pl.col("difference") < 0), shown.filter(pl.col("difference") > 0)
     said = [
         f"**Variance over {over}.** SMIA's is smaller in {len(smaller)} of {counted(len(rows), 'comparison')}, larger "
         f"in {len(larger)}, and no difference is shown in {len(rows) - len(smaller) - len(larger)}."

@@ -72,7 +72,7 @@ def _p_values(
     pairs: Sequence[Pair], observed: dict[str, float], scale: float, swaps: int, seed: int
 ) -> dict[str, float]:
     clusters = sum(pair.clusters.count for pair in pairs)
-    swapped, all_of_them = _swapped(clusters, swaps, seed)
+    swapped, all_of_them = label_swaps(clusters, swaps, seed)
     rows = max(1, _BATCH // sum(pair.values.size for pair in pairs))
     as_far = dict.fromkeys(observed, 0)
     for start in range(0, len(swapped), rows):
@@ -84,7 +84,7 @@ def _p_values(
     return {name: (count + itself) / (len(swapped) + itself) for name, count in as_far.items()}
 
 
-def _swapped(clusters: int, swaps: int, seed: int) -> tuple[NDArray[np.bool_], bool]:
+def label_swaps(clusters: int, swaps: int, seed: int) -> tuple[NDArray[np.bool_], bool]:
     """Which clusters are swapped, `(swaps, clusters)`, and whether that is every way to do it.
 
     To swap the others instead changes nothing but the sign, so the last cluster stays as it is.

@@ -7,7 +7,8 @@ with small variance. The effect on an image is the drop of its main value: of be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
+from medrobust.statistics.component_tests import label_swaps
 from medrobust.statistics.metrics import image_values
+from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import clusters_of
 from medrobust.statistics.reweighting import image_weights, recentred_interval
 
@@ -33,10 +36,15 @@ SPREAD_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "difference": pl.Float64,  # of this value, under the reference less under this attack; null for the reference
     "difference_low": pl.Float64,
     "difference_high": pl.Float64,
+    "p_value": pl.Float64,  # two-sided, of no difference of a variance from the reference's; null without one
+    "p_holm": pl.Float64,  # corrected by Holm over all variances of the table
     "clusters": pl.Int64,  # patients, or images, that were resampled; over tasks those of the task with the fewest
 }
 ALL_TASKS = "all tasks"
 MEAN, IMAGES, RUNS, TASKS = "mean", "images", "runs", "tasks"
+_SWAPS = 4999
+_BATCH = 1_000_000  # values at a time
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,10 @@ class _Task:
     clean: Effects
     codes: NDArray[np.int64]
     clusters: int
+
+    def two(self, first: int, second: int) -> _Task:
+        """Of two of the attacks."""
+        return replace(self, effects=self.effects[[first, second]])
 
 
 def spread(
@@ -76,7 +88,8 @@ def spread(
         resamples, confidence, seed: of the bootstrap.
 
     Returns:
-        Rows per part, budget, attack and "over"; columns as `SPREAD_SCHEMA`.
+        Rows per part, budget, attack and "over"; columns as `SPREAD_SCHEMA`. Whether a variance differs is for the
+        p-values to tell: intervals of few images err too often (in up to 19 % of 18 images, simulated).
 
     Raises:
         InputError: the runs do not hold the same cells, or the reference is not among the attacks.
@@ -93,6 +106,9 @@ def spread(
         tasks = {name: _task(runs, name, labels, norm, eps) for name in names}
         for row in _rows_of(tasks, labels, reference, *tail):
             rows.append({"norm": norm, "eps": eps, **row})
+    tested = [row for row in rows if row.get("p_value") is not None]
+    for row, corrected in zip(tested, holm([cast("float", row["p_value"]) for row in tested]), strict=True):
+        row["p_holm"] = corrected
     return pl.DataFrame(rows, schema=SPREAD_SCHEMA)
 
 
@@ -140,6 +156,9 @@ def _rows_of(
             row |= _figure(values[place], confidence, "", least)
             if place != own:
                 row |= _figure(values[own] - values[place], confidence, "difference_")
+                if over != MEAN and np.isfinite(values[[own, place], 0]).all():
+                    of = list(tasks.values()) if part == ALL_TASKS else [tasks[part]]
+                    row["p_value"] = _swap_test([task.two(own, place) for task in of], over, seed)
             rows.append(row)
     return rows
 
@@ -156,6 +175,45 @@ def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, 
     with np.errstate(divide="ignore", invalid="ignore"):
         share = means.mean(1) / np.where(clean > 0, clean, np.nan)
     return means.mean(1), within, between, share
+
+
+def _swap_test(tasks: Sequence[_Task], over: str, seed: int) -> float:
+    """The p-value of two attacks varying alike over images, runs or tasks, see `component_tests`.
+
+    Over images they are compared about the mean of each attack in each run.
+    """
+    if over == IMAGES:
+        tasks = [replace(task, effects=task.effects - task.effects.mean(2, keepdims=True)) for task in tasks]
+    ways, all_of_them = label_swaps(sum(task.clusters for task in tasks), _SWAPS, seed)
+    observed = float(_difference(tasks, np.zeros((1, ways.shape[1]), bool), over)[0])
+    batch = max(1, _BATCH // sum(task.effects.size for task in tasks))
+    far = 0
+    for start in range(0, len(ways), batch):
+        far += int((np.abs(_difference(tasks, ways[start : start + batch], over)) >= abs(observed) - _ROUNDING).sum())
+    itself = 0 if all_of_them else 1
+    return (far + itself) / (len(ways) + itself)
+
+
+def _difference(tasks: Sequence[_Task], swapped: NDArray[np.bool_], over: str) -> Effects:
+    """The variance under the first of two attacks less that under the second, `(swaps,)`, after swaps of clusters."""
+    sides: tuple[list[Effects], list[Effects]] = ([], [])
+    start = 0
+    for task in tasks:
+        of_images = swapped[:, start + task.codes][:, None]  # (swaps, 1, images)
+        start += task.clusters
+        for side, own, other in zip(sides, task.effects, task.effects[::-1], strict=True):
+            side.append(np.where(of_images, other, own))
+    first, second = (_variance(side, tasks, over) for side in sides)
+    return first - second
+
+
+def _variance(effects: Sequence[Effects], tasks: Sequence[_Task], over: str) -> Effects:
+    """Of effects `(swaps, runs, images)` of each task, `(swaps,)`."""
+    if over == TASKS:
+        shares = [values.mean((1, 2)) / task.clean.mean() for values, task in zip(effects, tasks, strict=True)]
+        return np.asarray(np.var(shares, axis=0, ddof=1))
+    (values,) = effects
+    return np.asarray(values.var(2, ddof=1).mean(1) if over == IMAGES else values.mean(2).var(1, ddof=1))
 
 
 def _figure(values: Effects, confidence: float, prefix: str, least: float = -np.inf) -> dict[str, object]:
