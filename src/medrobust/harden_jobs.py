@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medrobust.comparing import RunComparison, compare
-from medrobust.config import EMBEDDED, RunConfig
+from medrobust.config import EMBEDDED, DataConfig, RunConfig
 from medrobust.data import Dataset, open_dataset
 from medrobust.data.subset import patients_of
 from medrobust.errors import InputError
@@ -76,11 +76,9 @@ def measure_config(config: RunConfig, folder: Path, *, progress: bool = False) -
 
 
 def _opened(config: RunConfig, split: str) -> Dataset:
-    data = config.data.model_copy(update={"split": split})
-    extra = {**(config.data.model_extra or {}), "split": split}
-    extra.pop("limit", None)
-    data = type(config.data)(path=data.path, **extra)
-    return open_dataset(data.path, data.options(config.skip_bad))
+    """A part of the data; `limit` is of the test images alone."""
+    options = {**(config.data.model_extra or {}), "split": split, "limit": None}
+    return open_dataset(config.data.path, DataConfig(path=config.data.path, **options).options(config.skip_bad))
 
 
 @contextmanager
@@ -92,6 +90,9 @@ def _kept_while_training(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{beside} cannot be made: {error.strerror}") from error
     checkpoint = beside / CHECKPOINT
-    yield checkpoint
-    checkpoint.unlink(missing_ok=True)
-    beside.rmdir()
+    try:
+        yield checkpoint
+        checkpoint.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # it holds a checkpoint to go on from
+            beside.rmdir()
