@@ -106,6 +106,7 @@ def rows(
             "zero_gradients": 0,
             "seed_distance": float(rng.normal(0.8, 0.1)),
             "image_distance": 1.4 if one["seed"] == 0 else None,
+            "sketch": (rng.normal(size=256) / 16).tolist(),
         }
         for one in key
     ]

@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_finished_is_not_there(whole, tmp_path, monkeypa
         (lambda folder: (folder / "stability.json").write_text("{"), "stability.json is damaged"),
         (
             lambda folder: (folder / "stability.json").write_text('{"schema_version": 99}'),
-            "schema_version 99 is not 1: made by another medrobust",
+            "schema_version 99 is not 2: made by another medrobust",
         ),
         (lambda folder: (folder / "trajectories.parquet").write_bytes(b"x"), "trajectories.parquet cannot be read"),
         (lambda folder: (folder / "pictures.safetensors").write_bytes(b"x"), "pictures.safetensors is damaged"),

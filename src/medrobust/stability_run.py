@@ -66,7 +66,7 @@ class Stability:
     @cached_property
     def quantities(self) -> pl.DataFrame:
         """What is told of every image under every attack from every seed: effect, movement, sign flips and others."""
-        return image_quantities(self.trajectories, self.outcomes)
+        return image_quantities(self.trajectories, self.outcomes, self.info.parts)
 
     @cached_property
     def steps(self) -> pl.DataFrame:

@@ -69,6 +69,7 @@ def test_every_row_is_what_the_attack_stopped_there_shows(case, name):
             "kl_final": kl(log_p[t], log_p[-1]),
             "linf": delta.abs().amax(1),
             "l2": delta.norm(dim=1),
+            "worth": victim.task.worth(victim(x), truth).float(),
         }
         if t:
             expected["kl_previous"] = kl(log_p[t], log_p[t - 1])

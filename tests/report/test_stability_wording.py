@@ -26,7 +26,7 @@ def told(shifts, *, attacks=TWO, **options) -> list[str]:
 def test_steadier():
     steadiness, strength = told({"smia": {"movement": -0.5, "seed distance": -0.5}})
     assert steadiness == (
-        "smia is steadier than pgd in movement of the perturbation (tissue) and distance between seeds (tissue); in 3 "
+        "smia is steadier than pgd in movement of the perturbation (tissue) and distance between seeds (tissue); in 5 "
         "other comparisons no difference is shown."
     )
     assert strength == "Between smia and pgd no difference in strength is shown (2 comparisons)."
@@ -46,13 +46,13 @@ def test_steadier_in_one_way_and_less_in_another():
 
 
 def test_no_difference():
-    assert told({})[0] == "Between smia and pgd no difference in steadiness is shown (5 comparisons)."
+    assert told({})[0] == "Between smia and pgd no difference in steadiness is shown (7 comparisons)."
 
 
 def test_too_few():
     [steadiness, strength] = told({"smia": {"movement": -9.0}}, images=5)
     assert steadiness == (
-        "There are too few images to tell whether smia or pgd is the steadier one: among 7 tests it takes 9 patients "
+        "There are too few images to tell whether smia or pgd is the steadier one: among 9 tests it takes 9 patients "
         "or images."
     )
     assert "stronger one" in strength

@@ -11,12 +11,20 @@ import torch
 from synthetic_stability import info, quantities, rows
 
 from medrobust.errors import InputError
-from medrobust.evaluation.distances import mean_to_others
+from medrobust.evaluation.distances import mean_to_others, sketched
 from medrobust.evaluation.trajectories import MEASURES, OUTCOME_SCHEMA, STEP_SCHEMA
 from medrobust.statistics.comparison import sign_flip_test
 from medrobust.statistics.paired_tests import holm
 from medrobust.statistics.resampling import Clusters
-from medrobust.statistics.stability import EFFECT, LOSS, QUANTITIES, image_quantities, image_steps, step_summary
+from medrobust.statistics.stability import (
+    EFFECT,
+    LOSS,
+    QUANTITIES,
+    image_quantities,
+    image_steps,
+    model_distances,
+    step_summary,
+)
 from medrobust.statistics.stability_components import ALL_DATA_SETS, TOTAL, variance_components
 from medrobust.statistics.stability_tests import HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW, least_clusters, paired_tests
 
@@ -45,6 +53,7 @@ def test_an_image_on_paper():
         sign_flips=[np.nan, np.nan, 0.9, 0.9, 0.9, 0.2, 0.4],
         kl_previous=[np.nan, 5, 5, 5, 5, 0.02, 0.01],
         kl_smoothed=[5, 5, 5, 5, 5, 5, 0.7],
+        worth=[1, 0, 1, 0, 0.5, 0.9, 0.6],
     )
     [row] = image_quantities(steps, outcome()).iter_rows(named=True)
     wanted = {
@@ -53,12 +62,52 @@ def test_an_image_on_paper():
         "movement": (3 + 1) / 2 / 4,
         "sign flips": 0.3,
         "prediction change": 0.015,
+        "effect change": (0.4 + 0.3) / 2,
         "smoothing gap": 0.7,
         "seed distance": 0.5,
     }
     assert {name: row[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
     assert row["image distance"] is None
-    assert set(QUANTITIES) == {*wanted, "image distance"}
+    assert row["model distance"] is None
+    assert set(QUANTITIES) == {*wanted, "image distance", "model distance"}
+
+
+def test_perturbations_made_on_different_models_are_compared():
+    """Three models of one data set, one of another; two images from two seeds; held to the exact distances."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(2, 2, 400, generator=generator)
+    deltas = {name: common + torch.randn(2, 2, 400, generator=generator) for name in ("a", "b", "c", "d")}
+    deltas["b"] *= 3
+    made = [
+        {**outcome().row(0, named=True), "part": name, "index": index, "seed": seed}
+        | {"l2": float(delta.norm()), "sketch": sketched(delta[None])[0].tolist()}
+        for name, all_of_it in deltas.items()
+        for index, of_image in enumerate(all_of_it)
+        for seed, delta in enumerate(of_image)
+    ]
+    parts = info(("a", "b", "c", "d")).parts
+    parts = {name: replace(part, data_sha256="other" if name == "d" else "same") for name, part in parts.items()}
+    found = model_distances(pl.DataFrame(made, schema=OUTCOME_SCHEMA), parts)
+    assert found["part"].to_list() == ["a"] * 4
+    for row in found.iter_rows(named=True):
+        one, *others = (deltas[name][row["index"], row["seed"]] for name in "abc")
+        exact = [float((one - other).norm() / ((one.norm() + other.norm()) / 2)) for other in others]
+        assert row["model distance"] == pytest.approx(np.mean(exact), rel=0.12)
+    assert model_distances(pl.DataFrame(made, schema=OUTCOME_SCHEMA), {"a": parts["a"], "d": parts["d"]}).is_empty()
+
+
+def test_a_sketch_keeps_lengths_and_angles():
+    deltas = torch.randn(20, 3, 40, 40, generator=torch.Generator().manual_seed(1))
+    deltas[0], deltas[1] = 0, 5 * deltas[2]
+    sketches = sketched(deltas)
+    assert sketches.shape == (20, 256)
+    assert sketches[0].abs().sum() == 0
+    assert torch.allclose(sketches[1], sketches[2], atol=1e-6)
+    units = torch.nn.functional.normalize(deltas.flatten(1), dim=1)
+    kept, exact = (rows @ rows.T for rows in (sketches, units))
+    assert (kept - exact).abs().max() < 5 / 16  # five standard deviations
+    assert (kept - exact)[2:, 2:].square().mean().sqrt() < 1.3 / 16
+    assert torch.equal(sketched(deltas[3:4]), sketches[3:4])
 
 
 def test_a_single_step_and_a_change_of_nothing():
@@ -125,7 +174,7 @@ def test_too_few_images_for_so_many_tests():
     tests = paired_tests(quantities({"smia": {"movement": -5.0}}, images=8), "smia")
     assert set(tests["verdict"]) == {TOO_FEW}
     # 14 tests: 14 · 2^(1 − n) < .05 from n = 10 on
-    assert len(tests) == 14
+    assert len(tests) == 18
     assert least_clusters(14) == 10
     assert least_clusters(1) == 6
     enough = paired_tests(quantities({"smia": {"movement": -5.0}}, images=10), "smia")

@@ -36,6 +36,7 @@ class Trajectory:
         moved: ‖δ_t − δ_{t−1}‖₂, in data units; NaN in row 0.
         cosine: cos(δ_t, δ_{t−1}); NaN where either is zero.
         sign_flips: share of values whose direction turned round from step t − 1 to step t; NaN in rows 0 and 1.
+        worth: `Task.worth`, what is left of the answer against the truth (the target): right (1 or 0), Dice or F1.
         kl_final_map, kl_initial_map: the same divergences pixel by pixel, `(T + 1, B, *positions)`, NaN where a pixel
             is to be ignored; None for tasks that are not dense.
     """
@@ -51,6 +52,7 @@ class Trajectory:
     moved: Tensor
     cosine: Tensor
     sign_flips: Tensor
+    worth: Tensor
     kl_final_map: Tensor | None = None
     kl_initial_map: Tensor | None = None
     image_axis: ClassVar[int] = 1
@@ -91,6 +93,7 @@ class TrajectoryRecorder:
             "kl_initial": self._kl(self._log_probs[0] if self._rows else log_p, log_p),
             "linf": flat.abs().amax(1),
             "l2": flat.norm(dim=1),
+            "worth": task.worth(outputs, truth),
         }
         unknown = torch.full_like(row["linf"], torch.nan)
         row["kl_previous"] = self._kl(log_p, self._log_probs[-1]) if self._rows else unknown

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+SKETCH = 256  # numbers that are kept of a direction
+
 
 def relative_distances(vectors: Tensor) -> Tensor:
     """Of every pair of rows `(n, d)`: float64 `(n, n)`; NaN where both are zero."""
@@ -32,6 +34,21 @@ def mean_distances(deltas: Sequence[Tensor]) -> list[list[object]]:
     stacked = torch.stack([delta.flatten(1) for delta in deltas], 1)  # (B, several, d)
     by_image = [mean_to_others(rows) for rows in stacked]
     return [list(column) for column in zip(*by_image, strict=True)]
+
+
+def sketched(deltas: Tensor) -> Tensor:
+    """The directions of perturbations `(B, …)` in few numbers, float32 `(B, 256)`; zeros of one that is zero.
+
+    Every value is added, with a random sign, to one of 256 sums, the same for all of one size (feature hashing:
+    Weinberger et al., ICML 2009, arXiv 0902.2206): inner products of unit vectors are kept to about 1/√256.
+    """
+    flat = deltas.flatten(1).double().cpu()
+    generator = torch.Generator().manual_seed(flat.shape[1])
+    place = torch.randint(SKETCH, (flat.shape[1],), generator=generator)
+    sign = torch.randint(2, (flat.shape[1],), generator=generator) * 2 - 1
+    lengths = flat.norm(dim=1, keepdim=True)
+    units = torch.where(lengths > 0, flat / lengths, 0)
+    return torch.zeros(len(flat), SKETCH, dtype=torch.float64).index_add_(1, place, units * sign).float()
 
 
 class ImageDistances:

@@ -27,7 +27,7 @@ STABILITY_JSON, STEPS, OUTCOMES, PICTURES = (
     "pictures.safetensors",
 )
 STABILITY_PAGE = "stability.html"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from medrobust.errors import InputError
 from medrobust.evaluation.attacking import Call, answered, check_untargeted
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.columns import Row, as_rows, identities
-from medrobust.evaluation.distances import ImageDistances, mean_distances
+from medrobust.evaluation.distances import ImageDistances, mean_distances, sketched
 from medrobust.evaluation.landscapes import Landscape, LossSurface, StepMaps, landscapes, step_maps
 from medrobust.evaluation.records import Skipped
 from medrobust.threat import Threat
@@ -55,6 +55,7 @@ OUTCOME_SCHEMA = _KEY | {
     "zero_gradients": pl.Int64,
     "seed_distance": pl.Float64,  # to the final perturbations of the other seeds; null for one seed
     "image_distance": pl.Float64,  # to those of other images of this size; of the first seed alone
+    "sketch": pl.List(pl.Float32),  # of the direction of the final perturbation, see `distances.sketched`
 }
 
 
@@ -258,6 +259,7 @@ class _Work:
             "linf": flat.abs().amax(1).tolist(),
             "l2": flat.norm(dim=1).tolist(),
             "zero_gradients": result.zero_gradients.tolist(),
+            "sketch": sketched(result.delta).tolist(),
         }
 
     def _picture(self, label: str, batch: Batch, result: AttackResult) -> None:

@@ -67,7 +67,7 @@ def stability_section(run: Path, run_info: RunInfo) -> StabilitySection | None:
     if not own:
         return section
     stored = _only(whole, own)
-    info, quantities = stored.info, image_quantities(stored.steps, stored.outcomes)
+    info, quantities = stored.info, image_quantities(stored.steps, stored.outcomes, stored.info.parts)
     tests = paired_tests(quantities, info.reference)
     components = variance_components(quantities, stored.outcomes, info.parts, info.reference)
     return replace(

@@ -6,11 +6,15 @@ that moves to a fixed spot, and an effect of small variance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from medrobust.evaluation.records import PartInfo
 from medrobust.evaluation.trajectories import MEASURES
 
 EFFECT, LOSS = "effect", "loss rise"
@@ -51,6 +55,11 @@ QUANTITIES: dict[str, Quantity] = {
     "prediction change": Quantity(
         "Change of the prediction", "over the last third of the steps, the mean of KL(p_t ‖ p_{t−1})", "less steady"
     ),
+    "effect change": Quantity(
+        "Change of the effect",
+        "over the last third of the steps, the mean change in a step of being right, of Dice or of F1, up or down",
+        "less steady",
+    ),
     "smoothing gap": Quantity(
         "Gap to the smoothed image",
         "KL between the predictions on the attacked image and on it smoothed, under one smoothing for all attacks. "
@@ -60,6 +69,12 @@ QUANTITIES: dict[str, Quantity] = {
     "seed distance": Quantity(
         "Distance between seeds",
         "between final perturbations from different starts, ‖a − b‖ over their mean length; 1.41 for unrelated ones",
+        "less steady",
+    ),
+    "model distance": Quantity(
+        "Distance between models",
+        "the same between those of one image and start on different models of the same data, to about a twentieth; "
+        "told of the first model",
         "less steady",
     ),
     "image distance": Quantity(
@@ -112,8 +127,16 @@ def image_steps(steps: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def image_quantities(steps: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """One row per part × image × attack × seed with every quantity of `QUANTITIES`, null where it is undefined."""
+def image_quantities(
+    steps: pl.DataFrame, outcomes: pl.DataFrame, parts: Mapping[str, PartInfo] | None = None
+) -> pl.DataFrame:
+    """One row per part × image × attack × seed with every quantity of `QUANTITIES`, null where it is undefined.
+
+    Args:
+        steps: rows as `medrobust.evaluation.trajectories.STEP_SCHEMA`.
+        outcomes: rows as `medrobust.evaluation.trajectories.OUTCOME_SCHEMA`.
+        parts: what each part is of: those of one data set are models that are compared.
+    """
     key = ["part", "index", "attack", "seed"]
     last = pl.col("step").max()
     late = pl.col("step") > last - (last // 3).clip(1)
@@ -127,6 +150,7 @@ def image_quantities(steps: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFram
             .alias("movement"),
             pl.col("sign_flips").filter(late).mean().alias("sign flips"),
             pl.col("kl_previous").filter(late).mean().alias("prediction change"),
+            pl.col("worth").diff().abs().filter(late).mean().alias("effect change"),
             pl.col("kl_smoothed").last().alias("smoothing gap"),
         )
     )
@@ -138,4 +162,40 @@ def image_quantities(steps: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFram
         pl.col("seed_distance").alias("seed distance"),
         pl.col("image_distance").alias("image distance"),
     )
-    return own.join(found, key, "left").select(*key, "patient", *QUANTITIES)
+    between = model_distances(outcomes, parts or {})
+    return own.join(found, key, "left").join(between, key, "left").select(*key, "patient", *QUANTITIES)
+
+
+def model_distances(outcomes: pl.DataFrame, parts: Mapping[str, PartInfo]) -> pl.DataFrame:
+    """How far final perturbations of one image and start are from those on other models of the data, on average.
+
+    One row per image × attack × seed of the first model of each data set that has several: ‖a − b‖ over the mean of ‖a‖
+    and ‖b‖, from their lengths and the sketches of their directions.
+    """
+    key = ["index", "attack", "seed"]
+    models: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        models.setdefault(part.data_sha256, []).append(name)
+    found = [pl.DataFrame(schema={"part": pl.String, "index": pl.Int64, "attack": pl.String, "seed": pl.Int64})]
+    for first, *others in models.values():
+        own = outcomes.filter(part=first).select(*key, "l2", "sketch")
+        rest = outcomes.filter(pl.col("part").is_in(others)).select(*key, "l2", "sketch")
+        pairs = own.join(rest, key, suffix="_other", maintain_order="left")
+        if len(pairs):
+            apart = pl.Series("model distance", _apart(pairs), pl.Float64)
+            found.append(
+                pairs.select(pl.lit(first).alias("part"), *key)
+                .with_columns(apart.fill_nan(None))
+                .group_by("part", *key, maintain_order=True)
+                .mean()
+            )
+    return pl.concat([found[0].with_columns(pl.lit(None, pl.Float64).alias("model distance")), *found[1:]])
+
+
+def _apart(pairs: pl.DataFrame) -> NDArray[np.float64]:
+    """‖a − b‖ over the mean length, `(n,)`; NaN where both are zero."""
+    one, other = (np.array(pairs[name].to_list(), float) for name in ("sketch", "sketch_other"))
+    a, b = (pairs[name].to_numpy() for name in ("l2", "l2_other"))
+    squared = a**2 + b**2 - 2 * a * b * (one * other).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sqrt(squared.clip(0)) / ((a + b) / 2))
