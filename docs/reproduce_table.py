@@ -38,11 +38,8 @@ def table(folder: Path) -> str:
         at = figures.filter(pl.col("attack") == attack, pl.col("eps") == (0 if attack == "clean" else eps))
         cells = [_figure(at.filter(part=part, metric=metric)) for part, metric in COLUMNS.values()]
         own = spread.filter(attack=attack, eps=eps)
-        of_tasks = [
-            " · ".join(_deviation(own.filter(part=task, over=over)) for task in TASKS) for over in ("images", "runs")
-        ]
-        over_tasks = _deviation(own.filter(over="tasks"))
-        lines.append([name, *cells, *(["", "", ""] if attack == "clean" else [*of_tasks, over_tasks])])
+        spreads = [_deviations(own, over, TASKS) for over in ("images", "runs")]
+        lines.append([name, *cells, *spreads, _deviations(own, "tasks", ("all tasks",))])
     rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     said = [line for line in (folder / "summary.md").read_text(encoding="utf-8").splitlines() if line.startswith("**")]
     quoted = "\n>\n".join(f"> {line}" for line in said)
