@@ -135,8 +135,12 @@ def test_the_page_on_trust_has_every_check_as_it_is():
 
 def test_the_page_on_trust_has_every_broken_classifier():
     text = (ROOT / "docs/trust.md").read_text()
-    lines = dict(re.findall(r"^\| ([^|`]+) \| [\d.]+ \| [\d.]+ at [\d.]+/255 (\|.*)$", text, re.M))
-    assert list(lines) == ["as it is", *BROKEN]
-    assert lines["as it is"].strip("| ") == ""
-    for name, case in BROKEN.items():
-        assert all(f"`{key}`" in lines[name] for key in case.verdicts), name
+    found = re.findall(r"^\| ([^|`]+) \| [\d.]+ \| ([\d.]+) at 8/255 \| ([^|]*) \| ([^|]*) \|$", text, re.M)
+    left, fails, warns = ({line[0]: line[column] for line in found} for column in (1, 2, 3))
+    elsewhere = re.findall(r"^\| ([^|`]+) \| [\d.]+ \| [\d.]+ at (?:7|2\.4)/255 \|", text, re.M)
+    assert {*left, *elsewhere} == {"as it is", *BROKEN}
+    assert not (fails["as it is"] + warns["as it is"]).strip()
+    # which checks fire hangs on the network inside; that one of them does where a model looks robust must not
+    robust = [name for name, value in left.items() if float(value) > float(left["as it is"]) + 0.05]
+    assert len(robust) >= 5
+    assert all(fails[name].strip() for name in robust)
