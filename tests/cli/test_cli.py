@@ -468,6 +468,7 @@ def test_every_commented_line_of_the_template_is_a_field(medrobust, tmp_path):
     assert [type(part).__name__ for part in attacks["mine"].inputs] == ["Diversity", "Scales"]
     assert [label for label, _ in attacks["worst"].members] == ["strong", "standard"]
     assert full.model.defence == [{"jpeg": {"quality": 75}}]
+    assert full.harden.build_method().describe()["method"] == "SMIATraining"
     assert [one.source for one in full.surrogates] == ["timm:resnet18"]
 
 

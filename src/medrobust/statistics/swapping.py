@@ -148,7 +148,7 @@ def _by_rank(rows: pl.DataFrame) -> pl.DataFrame:
 def _ranks(scores: pl.Series) -> pl.Series:
     """Of lists of one length, place by place; of others (the detections of images) all together."""
     lengths = scores.list.len().to_numpy()
-    flat = scores.explode(empty_as_null=False).to_numpy().astype(np.float64)
+    flat = scores.filter(pl.Series(lengths > 0)).explode().to_numpy().astype(np.float64)
     if not len(flat):
         return scores
     width = int(lengths[0]) if (lengths == lengths[0]).all() else 1
