@@ -198,7 +198,7 @@ def test_advice_only_where_the_figure_is_not_sure_enough():
     assert "patient" not in alone
 
 
-@pytest.mark.parametrize("make", [whole, two_part_run, detection_run])
+@pytest.mark.parametrize("make", [whole, pytest.param(two_part_run, marks=pytest.mark.slow), detection_run])
 def test_the_markdown_report_tells_all_that_the_page_tells_but_its_images(make, tmp_path):
     run = make()
     summary = summarise(run.records, run.info, resamples=50)

@@ -112,6 +112,7 @@ def test_few_images_are_swapped_in_every_way():
     assert value(table, "p", RUNS, "pgd", "p_value") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread_out", [1.0, 4.0])
 def test_two_attacks_of_one_law_are_rarely_told_apart_and_unlike_ones_mostly(spread_out):
     """Skewed effects of 18 images, the means 0.3 apart: 5 % of 200 within three deviations; power above 80 %."""

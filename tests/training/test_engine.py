@@ -65,7 +65,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("pgd-at", "free") else pytest.param(name, marks=pytest.mark.slow) for name in WAYS]
+)
 def test_a_training_that_is_stopped_anywhere_ends_where_an_undisturbed_one_does(name, tmp_path):
     """Dropout, shuffling and random starts included; the file is written after every step."""
 
@@ -329,8 +331,8 @@ def test_bars_are_masks_too():
     assert Bars(masks=True)[0].truth.shape == (8, 8)
 
 
-@pytest.mark.parametrize("family", ["faster_rcnn", "retinanet", "ssd"])
-@pytest.mark.parametrize("name", ["control", "pgd-at", "smia-at"])
+@pytest.mark.parametrize("family", ["faster_rcnn", pytest.param("retinanet", marks=pytest.mark.slow), "ssd"])
+@pytest.mark.parametrize("name", ["control", pytest.param("pgd-at", marks=pytest.mark.slow), "smia-at"])
 def test_a_detector_learns_by_its_own_losses(family, name):
     """Its weights move, the statistics of its BatchNorm do not, and the loss on what it saw falls."""
     model = tiny_detector(family)
