@@ -5,7 +5,7 @@ from __future__ import annotations
 from medrobust.threat.bands import BandNoise
 from medrobust.threat.catalogue import THREATS, make_threat
 from medrobust.threat.deformation import Deformation
-from medrobust.threat.drawing import sample_generators
+from medrobust.threat.drawing import derived, sample_generators
 from medrobust.threat.imaging import BiasField, Contrast
 from medrobust.threat.nesting import differ_in_eps_alone, nested
 from medrobust.threat.pixels import Norm, Threat
@@ -24,6 +24,7 @@ __all__ = [
     "Origin",
     "Space",
     "Threat",
+    "derived",
     "differ_in_eps_alone",
     "make_threat",
     "nested",

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 
+def derived(seed: int, *purpose: object) -> int:
+    """A seed for one purpose, from another."""
+    text = "|".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
 def sample_generators(seed: int, ids: Sequence[object], purpose: str) -> list[torch.Generator]:
     """A CPU generator for each sample, from seed, id and purpose alone: not its batch, place or the global RNG."""
-    generators = []
-    for sample_id in ids:
-        digest = hashlib.blake2b(f"{seed}|{purpose}|{sample_id}".encode(), digest_size=8).digest()
-        generators.append(torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1))
-    return generators
+    return [torch.Generator().manual_seed(derived(seed, purpose, sample_id)) for sample_id in ids]
 
 
 def drawn(draw: Callable[..., Tensor], like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
@@ -20,11 +20,11 @@ from medrobust.data import Dataset, stack
 from medrobust.errors import InputError
 from medrobust.models.embedded_training import warm_up_and_cosine
 from medrobust.models.randomness import seeded
-from medrobust.threat import Threat
+from medrobust.threat import Threat, derived
 from medrobust.training.checkpoints import Checkpoint, fill_optimizer, optimizer_tensors
 from medrobust.training.method import Method, Step
 from medrobust.training.options import Training
-from medrobust.training.order import Order, derived
+from medrobust.training.order import Order
 from medrobust.training.stopping import stop_heard
 from medrobust.training.trainee import Trainee
 from medrobust.training.validating import Validation
@@ -271,8 +271,3 @@ class Engine:
 
 def _accelerator(victim: Victim) -> str:
     return "cuda" if victim.device.type == "cuda" else "cpu"
-
-
-def parameters_of(model: nn.Module) -> int:
-    """How many numbers learn."""
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-
-def derived(seed: int, *purpose: object) -> int:
-    """A seed for one purpose, from another."""
-    text = "|".join(map(str, (seed, *purpose)))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+from medrobust.threat import derived
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,3 @@ class Trainee(nn.Module):
                 norm.momentum = momentum
                 if count is not None and norm.num_batches_tracked is not None:
                     norm.num_batches_tracked.copy_(count)
-
-
-def too_small_to_normalise(trainee: Trainee, images: Tensor) -> bool:
-    """Whether a batch has one image, of which BatchNorm can make no statistics."""
-    return trainee.normalisation != "frozen" and len(images) == 1 and bool(trainee._norms)
