@@ -8,7 +8,7 @@ law apart in 19 % of the cases with 6 images, in 14 % with 8, where 5 % are allo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,37 +54,56 @@ def swap_tests(pairs: Sequence[Pair], swaps: int, seed: int) -> dict[str, float]
         swaps: how many are drawn at random otherwise.
         seed: of those.
     """
-    clusters = sum(pair.clusters.count for pair in pairs)
     found: dict[str, float] = {}
+    # what rounding leaves of no difference is in proportion to the values as they came
+    scale = float(np.mean([np.mean(pair.values**2) for pair in pairs]))
+    once = [np.ones((1, pair.values.shape[2])) for pair in pairs]
     for centred in (True, False):
         names = [name for name in Components.names() if (name in _ABOUT_THE_MEAN) == centred]
+
+        def of(values: list[Values], names: Sequence[str] = names) -> dict[str, Values]:
+            made = components(values, once)
+            return {name: made.value(name)[:, 0] for name in names}
+
         compared = [pair.centred if centred else pair for pair in pairs]
-        observed = _differences(compared, np.zeros((1, clusters), bool))
-        names = [name for name in names if np.isfinite(observed[name][0])]
-        if names:
-            # what rounding leaves of no difference is in proportion to the values as they came
-            scale = float(np.mean([np.mean(pair.values**2) for pair in pairs]))
-            found |= _p_values(compared, {name: float(observed[name][0]) for name in names}, scale, swaps, seed)
+        found |= swap_p_values(compared, of, swaps, seed, relative=_ROUNDING, absolute=_ROUNDING * scale)
     return found
 
 
-def _p_values(
-    pairs: Sequence[Pair], observed: dict[str, float], scale: float, swaps: int, seed: int
+def swap_p_values(
+    pairs: Sequence[Pair],
+    statistic: Callable[[list[Values]], dict[str, Values]],
+    swaps: int,
+    seed: int,
+    *,
+    relative: float = 0.0,
+    absolute: float = 0.0,
 ) -> dict[str, float]:
+    """Two-sided p-values of no difference of statistics between two attacks; one that is not finite has none.
+
+    Args:
+        pairs: of each data set.
+        statistic: values of one attack in each data set, `(swaps, models, images, seeds)` → name → `(swaps,)`.
+        swaps: how many are drawn at random where there are more ways than that; else all are made.
+        seed: of those.
+        relative, absolute: differences that are no further apart are equal, but for rounding.
+    """
     clusters = sum(pair.clusters.count for pair in pairs)
-    swapped, all_of_them = label_swaps(clusters, swaps, seed)
+    as_it_is = _differences(pairs, statistic, np.zeros((1, clusters), bool))
+    observed = {name: abs(float(values[0])) for name, values in as_it_is.items() if np.isfinite(values[0])}
+    swapped, all_of_them = _label_swaps(clusters, swaps, seed)
     rows = max(1, _BATCH // sum(pair.values.size for pair in pairs))
     as_far = dict.fromkeys(observed, 0)
-    for start in range(0, len(swapped), rows):
-        differences = _differences(pairs, swapped[start : start + rows])
+    for start in range(0, len(swapped) if observed else 0, rows):
+        differences = _differences(pairs, statistic, swapped[start : start + rows])
         for name, value in observed.items():
-            least = abs(value) - _ROUNDING * (abs(value) + scale)
+            least = value - relative * value - absolute
             as_far[name] += int((np.abs(differences[name]) >= least).sum())
     itself = 0 if all_of_them else 1
     return {name: (count + itself) / (len(swapped) + itself) for name, count in as_far.items()}
 
 
-def label_swaps(clusters: int, swaps: int, seed: int) -> tuple[NDArray[np.bool_], bool]:
+def _label_swaps(clusters: int, swaps: int, seed: int) -> tuple[NDArray[np.bool_], bool]:
     """Which clusters are swapped, `(swaps, clusters)`, and whether that is every way to do it.
 
     To swap the others instead changes nothing but the sign, so the last cluster stays as it is.
@@ -95,8 +114,10 @@ def label_swaps(clusters: int, swaps: int, seed: int) -> tuple[NDArray[np.bool_]
     return np.random.default_rng(seed).random((swaps, clusters)) < 0.5, False
 
 
-def _differences(pairs: Sequence[Pair], swapped: NDArray[np.bool_]) -> dict[str, Values]:
-    """Component → its difference, first less second attack, after each swap, `(swaps,)`."""
+def _differences(
+    pairs: Sequence[Pair], statistic: Callable[[list[Values]], dict[str, Values]], swapped: NDArray[np.bool_]
+) -> dict[str, Values]:
+    """Name → the difference of a statistic, first less second attack, after each swap, `(swaps,)`."""
     sides: tuple[list[Values], list[Values]] = ([], [])
     start = 0
     for pair in pairs:
@@ -104,6 +125,5 @@ def _differences(pairs: Sequence[Pair], swapped: NDArray[np.bool_]) -> dict[str,
         start += pair.clusters.count
         for side, own, other in zip(sides, pair.values, pair.values[::-1], strict=True):
             side.append(np.where(of_images, other, own))
-    once = [np.ones((1, pair.values.shape[2])) for pair in pairs]
-    first, second = (components(side, once) for side in sides)
-    return {name: (first.value(name) - second.value(name))[:, 0] for name in Components.names()}
+    first, second = (statistic(side) for side in sides)
+    return {name: values - second[name] for name, values in first.items()}

@@ -7,7 +7,7 @@ with small variance. The effect on an image is the drop of its main value: of be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from medrobust.errors import InputError
 from medrobust.evaluation.records import RunInfo
-from medrobust.statistics.component_tests import label_swaps
+from medrobust.statistics.component_tests import Pair, swap_p_values
 from medrobust.statistics.metrics import image_values
 from medrobust.statistics.paired_tests import holm
-from medrobust.statistics.resampling import clusters_of
+from medrobust.statistics.resampling import Clusters, clusters_of
 from medrobust.statistics.reweighting import image_weights, recentred_interval
 
 Effects = NDArray[np.float64]
@@ -43,7 +43,6 @@ SPREAD_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 ALL_TASKS = "all tasks"
 MEAN, IMAGES, RUNS, TASKS = "mean", "images", "runs", "tasks"
 _SWAPS = 4999
-_BATCH = 1_000_000  # values at a time
 _ROUNDING = 1e-12
 
 
@@ -53,12 +52,7 @@ class _Task:
 
     effects: Effects
     clean: Effects
-    codes: NDArray[np.int64]
-    clusters: int
-
-    def two(self, first: int, second: int) -> _Task:
-        """Of two of the attacks."""
-        return replace(self, effects=self.effects[[first, second]])
+    clusters: Clusters
 
 
 def spread(
@@ -129,7 +123,7 @@ def _task(runs: Sequence[tuple[pl.DataFrame, RunInfo]], part: str, labels: list[
     measured = np.isfinite(np.array(effects)).all((0, 1))
     clusters = clusters_of(patients.filter(pl.Series(measured)))
     drops = np.array(effects)[..., measured].swapaxes(0, 1)
-    return _Task(drops, np.array(before)[:, measured], clusters.codes, clusters.count)
+    return _Task(drops, np.array(before)[:, measured], clusters)
 
 
 def _rows_of(
@@ -139,7 +133,7 @@ def _rows_of(
     figures: dict[tuple[str, str], Effects] = {}  # (part, over) → (attacks, 1 + resamples)
     shares = []
     for number, (name, task) in enumerate(tasks.items()):
-        weights = image_weights(task.codes, task.clusters, resamples, seed + number)
+        weights = image_weights(task.clusters.codes, task.clusters.count, resamples, seed + number)
         mean, over_images, over_runs, share = _of_task(task, weights)
         figures |= {(name, MEAN): mean, (name, IMAGES): over_images, (name, RUNS): over_runs}
         shares.append(share)
@@ -147,7 +141,7 @@ def _rows_of(
     figures |= {(ALL_TASKS, MEAN): np.mean(shares, axis=0), (ALL_TASKS, TASKS): over_tasks}
     rows: list[dict[str, object]] = []
     own = labels.index(reference)
-    counts = {name: task.clusters for name, task in tasks.items()}
+    counts = {name: task.clusters.count for name, task in tasks.items()}
     counts[ALL_TASKS] = min(counts.values())
     for (part, over), values in figures.items():
         for place, label in enumerate(labels):
@@ -158,7 +152,7 @@ def _rows_of(
                 row |= _figure(values[own] - values[place], confidence, "difference_")
                 if over != MEAN and np.isfinite(values[[own, place], 0]).all():
                     of = list(tasks.values()) if part == ALL_TASKS else [tasks[part]]
-                    row["p_value"] = _swap_test([task.two(own, place) for task in of], over, seed)
+                    row["p_value"] = _swap_test(of, own, place, over, seed)
             rows.append(row)
     return rows
 
@@ -177,34 +171,18 @@ def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, 
     return means.mean(1), within, between, share
 
 
-def _swap_test(tasks: Sequence[_Task], over: str, seed: int) -> float:
+def _swap_test(tasks: Sequence[_Task], own: int, other: int, over: str, seed: int) -> float:
     """The p-value of two attacks varying alike over images, runs or tasks, see `component_tests`.
 
     Over images they are compared about the mean of each attack in each run.
     """
-    if over == IMAGES:
-        tasks = [replace(task, effects=task.effects - task.effects.mean(2, keepdims=True)) for task in tasks]
-    ways, all_of_them = label_swaps(sum(task.clusters for task in tasks), _SWAPS, seed)
-    observed = float(_difference(tasks, np.zeros((1, ways.shape[1]), bool), over)[0])
-    batch = max(1, _BATCH // sum(task.effects.size for task in tasks))
-    far = 0
-    for start in range(0, len(ways), batch):
-        far += int((np.abs(_difference(tasks, ways[start : start + batch], over)) >= abs(observed) - _ROUNDING).sum())
-    itself = 0 if all_of_them else 1
-    return (far + itself) / (len(ways) + itself)
+    pairs = [Pair(task.effects[[own, other]][..., None], task.clusters) for task in tasks]
+    compared = [pair.centred for pair in pairs] if over == IMAGES else pairs
 
+    def variance(values: list[Effects]) -> dict[str, Effects]:
+        return {over: _variance([of_task[..., 0] for of_task in values], tasks, over)}
 
-def _difference(tasks: Sequence[_Task], swapped: NDArray[np.bool_], over: str) -> Effects:
-    """The variance under the first of two attacks less that under the second, `(swaps,)`, after swaps of clusters."""
-    sides: tuple[list[Effects], list[Effects]] = ([], [])
-    start = 0
-    for task in tasks:
-        of_images = swapped[:, start + task.codes][:, None]  # (swaps, 1, images)
-        start += task.clusters
-        for side, own, other in zip(sides, task.effects, task.effects[::-1], strict=True):
-            side.append(np.where(of_images, other, own))
-    first, second = (_variance(side, tasks, over) for side in sides)
-    return first - second
+    return swap_p_values(compared, variance, _SWAPS, seed, absolute=_ROUNDING)[over]
 
 
 def _variance(effects: Sequence[Effects], tasks: Sequence[_Task], over: str) -> Effects:
