@@ -9,7 +9,7 @@ from pathlib import Path
 from medrobust.comparing import RunComparison, compare
 from medrobust.config import EMBEDDED, DataConfig, RunConfig
 from medrobust.data import Dataset, open_dataset
-from medrobust.data.subset import patients_of
+from medrobust.data.subset import check_apart
 from medrobust.errors import InputError
 from medrobust.evaluation.storage import check_output_folder
 from medrobust.hardening import WEIGHTS, Hardened, harden
@@ -36,9 +36,10 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
     training = _opened(config, config.harden.split)
     validation = None if config.harden.validation_split is None else _opened(config, config.harden.validation_split)
     for name, other in (("training", training), ("validation", validation)):
-        if other is not None and (shared := len(patients_of(other) & patients_of(part.dataset))):
-            raise InputError(f"{shared} patients are in both the {name} and the test images: split them by patient")
-        if other is not None and other.fingerprint() == part.dataset.fingerprint():
+        if other is None:
+            continue
+        check_apart(other, part.dataset, (f"the {name}", "the test"))
+        if other.fingerprint() == part.dataset.fingerprint():
             raise InputError(f"the {name} images are the test images: give harden.split, or data.split")
     threat = config.harden.threat(config.threat.norm, training.info)
     with _kept_while_training(folder) as checkpoint:

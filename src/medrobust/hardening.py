@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from medrobust.data import Dataset
-from medrobust.data.subset import patients_of, split_by_patient
+from medrobust.data.subset import check_apart, split_by_patient
 from medrobust.errors import InputError
 from medrobust.evaluation.storage import new_folder
 from medrobust.models import weights_fingerprint
@@ -104,7 +104,10 @@ def harden(
         raise InputError("a model that gives no gradients cannot be trained")
     if validation is None:
         validation, training = split_by_patient(training, HELD_BACK)
-    _check_apart(training, validation)
+    for name, data in (("training", training), ("validation", validation)):
+        if not len(data):
+            raise InputError(f"there is no image for {name}")
+    check_apart(training, validation, ("training", "validation"))
     learner = copy.copy(victim)
     learner.model = copy.deepcopy(victim.model)
     course = Course(learner, training, validation, method, threat, how or Training(), look or Validation(), seed)
@@ -137,13 +140,3 @@ def _told(course: Course) -> dict[str, object]:
         "validation_attack": course.look.attack.describe(),
         "seed": course.seed,
     }
-
-
-def _check_apart(training: Dataset, validation: Dataset) -> None:
-    """Raise `InputError` when there is no image, or a patient is on both sides."""
-    for name, data in (("training", training), ("validation", validation)):
-        if not len(data):
-            raise InputError(f"there is no image for {name}")
-    shared = patients_of(training) & patients_of(validation)
-    if shared:
-        raise InputError(f"{len(shared)} patients are in both training and validation images: split them by patient")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from medrobust.data.dataset import Dataset, DatasetInfo, Sample
 from medrobust.data.files import FileDataset
+from medrobust.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ def split_by_patient(dataset: Dataset, share: float) -> tuple[Subset, Subset]:
         digest = hashlib.sha256(_identity(dataset, index).encode()).digest()
         (first if int.from_bytes(digest[:8], "big") < share * 2**64 else second).append(index)
     return Subset(dataset, first), Subset(dataset, second)
+
+
+def check_apart(first: Dataset, second: Dataset, names: tuple[str, str]) -> None:
+    """Raise `InputError` when a patient is in both; `names` are what the data sets are called."""
+    shared = len(patients_of(first) & patients_of(second))
+    if shared:
+        raise InputError(f"{shared} patients are in both {names[0]} and {names[1]} images: split them by patient")
 
 
 def patients_of(dataset: Dataset) -> set[str]:

@@ -32,6 +32,10 @@ class Calibration:
     caption: str
 
     metrics = METRICS
+    terms = (
+        "Overconfidence: mean confidence less the share right. Sure: with a confidence of at least 0.9. ECE is too "
+        "high on few answers; its interval takes that off, so that it may lie below the figure."
+    )
 
 
 def calibration_of(table: pl.DataFrame, bins: pl.DataFrame, name: str, part: PartInfo) -> Calibration | None:

@@ -25,6 +25,7 @@ from medrobust.report.units import in_greys
 from medrobust.report.verdicts import verdict
 from medrobust.statistics import TASK_TRAITS, answer_metrics, judgement, main_metric
 
+ONE_PATIENT = "All images are of one patient: the intervals say nothing about other patients."
 FEW_CLUSTERS = 40  # below it 95 % intervals of skewed figures cover 91 to 93 %, of kappa 87 %
 
 # A reason may hold a file name, and a file name a patient's: only what is matched here is printed.
