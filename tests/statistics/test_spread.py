@@ -54,6 +54,14 @@ def test_by_hand():
     assert value(table, ALL_TASKS, TASKS, "smia") is None, "one task has no variance"
 
 
+def test_one_image_has_no_variance_over_images():
+    table = spread([run_of({"p": {"smia": [0.8], "pgd": [0.7]}})] * 2, "smia")
+    over_images = table.filter(over=IMAGES)
+    assert over_images.select("value", "low", "high", "difference", "p_value", "p_holm").null_count().row(0) == (2,) * 6
+    assert value(table, "p", RUNS, "smia") == pytest.approx(0)
+    assert value(table, "p", MEAN, "smia") == pytest.approx(0.1)
+
+
 def test_over_tasks_it_is_the_share_of_the_clean_value():
     run = run_of({"a": {"smia": [0.45, 0.45], "pgd": [0.0, 0.0]}, "b": {"smia": [0.45, 0.45], "pgd": [0.9, 0.9]}})
     table = spread([run], "smia")

@@ -162,9 +162,10 @@ def _of_task(task: _Task, weights: Effects) -> tuple[Effects, Effects, Effects, 
     count = weights.sum(1)  # (resamples,)
     means = np.einsum("arn,bn->arb", task.effects, weights) / count
     squares = np.einsum("arn,bn->arb", task.effects**2, weights) / count
-    within = ((squares - means**2).clip(0) * count / np.maximum(count - 1, 1)).mean(1)
-    runs = task.effects.shape[1]
-    between = means.var(1, ddof=1) if runs > 1 else np.full_like(within, np.nan)
+    runs, images = task.effects.shape[1:]
+    unknown = np.full_like(means.mean(1), np.nan)
+    within = ((squares - means**2).clip(0) * count / (count - 1)).mean(1) if images > 1 else unknown
+    between = means.var(1, ddof=1) if runs > 1 else unknown
     clean = (task.clean.mean(0) * weights).sum(1) / count
     with np.errstate(divide="ignore", invalid="ignore"):
         share = means.mean(1) / np.where(clean > 0, clean, np.nan)
