@@ -125,6 +125,7 @@ from medrobust.threat import (
     Threat as Threat,
     make_threat as make_threat,
 )
+from medrobust.tradeoffs import Tradeoff as Tradeoff, tradeoff as tradeoff
 from medrobust.transferring import transfer_matrix as transfer_matrix
 from medrobust.transforms import (
     JPEG as JPEG,

@@ -33,9 +33,9 @@ def harden(
     ctx: typer.Context,
     config: ConfigFile = None,
     method: Annotated[
-        str | None, typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing or control.")
+        str | None, typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing, control; or several.")
     ] = None,
-    eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU.")] = None,
+    eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU; or several.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 5.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; 1e-4.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; a training that was stopped goes on.")] = None,
@@ -63,10 +63,14 @@ def harden(
 ) -> None:
     """Make a model hold: fine-tune it on attacked images, then measure it before and after on the test images.
 
+    Several methods or budgets (--method control,pgd-at,smia-at) are trained one after the other; a table and a figure
+    show what each holds and costs.
+
     Any other option of the training is a --set, e.g. harden.normalisation=adversarial or harden.options.beta=2. Use
     what comes of it with: medrobust evaluate run.yaml --weights OUT/model.safetensors
     """
     from medrobust.config import read_config
+    from medrobust.harden_grid import TRADEOFF, harden_each, measure_each
     from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_config
     from medrobust.hardening import WEIGHTS
 
@@ -75,8 +79,15 @@ def harden(
     given = {f"harden.{name}": value for name, value in own.items() if value is not None}
     shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
     run = read_config(config, given | shared)
-    folder = out or Path("hardened") / f"{run.label}-{run.harden.method}"
+    folder = out or Path("hardened") / f"{run.label}-{run.harden.label}"
     progress = sys.stderr.isatty()
+    if len(run.harden.each()) > 1:
+        for place, one in harden_each(run, folder, progress=progress):
+            say(f"{place / WEIGHTS}: {'trained already' if one is None else one.summary()}")
+        if measure:
+            console().print(measure_each(run, folder, progress=progress))
+            say(f"figures: {folder / TRADEOFF}")
+        return
     found = harden_config(run, folder, progress=progress)
     say(f"{folder / WEIGHTS}: {found.summary()}")
     if measure:

@@ -11,7 +11,7 @@ from medrobust.config import EMBEDDED, DataConfig, RunConfig
 from medrobust.data import Dataset, open_dataset
 from medrobust.data.subset import check_apart
 from medrobust.errors import InputError
-from medrobust.evaluation.storage import check_output_folder
+from medrobust.evaluation.storage import RUN_JSON, check_output_folder
 from medrobust.hardening import WEIGHTS, Hardened, harden
 from medrobust.jobs import build_parts, run_config
 from medrobust.training import Validation
@@ -68,12 +68,25 @@ def measure_config(config: RunConfig, folder: Path, *, progress: bool = False) -
     Raises:
         InputError: anything in the configuration cannot be used.
     """
+    measure_into(config, folder / BEFORE, None, progress=progress)
+    measure_into(config, folder / AFTER, folder / WEIGHTS, progress=progress)
+    return compare(folder / BEFORE, folder / AFTER)
+
+
+def measure_into(config: RunConfig, folder: Path, weights: Path | None, *, progress: bool = False) -> Path:
+    """Measure the configured model, with other weights if given, into a folder, unless a run is there; gives it back.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    if (folder / RUN_JSON).exists():
+        return folder
     if "attacks" not in config.model_fields_set:
         config = config.model_copy(update={"attacks": USUAL_ATTACKS})
-    hardened = config.model.model_copy(update={"weights": folder / WEIGHTS})
-    for name, one in ((BEFORE, config), (AFTER, config.model_copy(update={"model": hardened}))):
-        run_config(one, progress=progress).save(folder / name)
-    return compare(folder / BEFORE, folder / AFTER)
+    if weights is not None:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
+    run_config(config, progress=progress).save(folder)
+    return folder
 
 
 def _opened(config: RunConfig, split: str) -> Dataset:

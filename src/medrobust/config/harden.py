@@ -4,34 +4,76 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from medrobust.budget import Budget
 from medrobust.config.section import Section
 from medrobust.data import DatasetInfo
 from medrobust.errors import InputError, unknown
 from medrobust.threat import Threat, make_threat
-from medrobust.training import Method, Training, make_method
+from medrobust.training import METHODS, Method, Training, make_method
 
 
 class HardenConfig(Section):
-    """Method, budget and parts of the data. Further keys are the options of `medrobust.training.Training`."""
+    """Methods, budgets and parts of the data. Further keys are the options of `medrobust.training.Training`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    method: str = "smia-at"
+    method: list[str] = Field(default=["smia-at"], min_length=1)
     options: dict[str, Any] = Field(default={})
-    eps: str | float = "2/255"
+    eps: list[str | float] = Field(default=["2/255"], min_length=1)
     split: str = "train"
     validation_split: str | None = None
     validation_images: int = Field(default=64, ge=1)
 
+    @field_validator("method", "eps", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        listed = [one.strip() for one in value.split(",")] if isinstance(value, str) else value
+        listed = listed if isinstance(listed, list) else [listed]
+        for one in listed:
+            if listed.count(one) > 1:
+                raise ValueError(f"{one!r} is given twice")
+        return listed
+
+    @field_validator("eps")
+    @classmethod
+    def _readable(cls, value: list[str | float]) -> list[str | float]:
+        for eps in value:
+            Budget.parse(eps, "harden.eps")
+        return value
+
+    @field_validator("method")
+    @classmethod
+    def _in_the_catalogue(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
+        return value
+
+    @property
+    def label(self) -> str:
+        """A short name of the only method, at the only budget, for a folder: "smia-at"."""
+        return self.method[0] if len(self.method) == 1 else "methods"
+
+    def each(self) -> dict[str, HardenConfig]:
+        """Name → one method at one budget; the name tells the budget where there are several: "smia-at 2_255"."""
+        if len(self.eps) == 1:
+            return {method: self.model_copy(update={"method": [method]}) for method in self.method}
+        return {
+            f"{method} {str(eps).replace('/', '_')}": self.model_copy(update={"method": [method], "eps": [eps]})
+            for method in self.method
+            for eps in self.eps
+        }
+
     def build_method(self) -> Method:
-        """The method with its options.
+        """The only method with its options; those under a method's name are its own.
 
         Raises:
             InputError: no such method or option, or an option has no such value.
         """
-        return make_method(self.method, **self.options)
+        (name,) = self.method
+        shared = {option: value for option, value in self.options.items() if option not in METHODS}
+        return make_method(name, **shared, **self.options.get(name, {}))
 
     def training(self) -> Training:
         """The other keys.
@@ -46,11 +88,11 @@ class HardenConfig(Section):
         return Training(**given)
 
     def threat(self, norm: str, info: DatasetInfo) -> Threat:
-        """What the model is to stand, for these data.
+        """What the model is to stand by the only budget, for these data.
 
         Raises:
             InputError: eps has another unit than the data, or is not given where they are not in [0, 1].
         """
         if info.unit != "[0, 1]" and "eps" not in self.model_fields_set:
             raise InputError(f"{info.name!r} is not in [0, 1] but in {info.unit}: give harden.eps")
-        return make_threat(norm, Budget.parse(self.eps, "harden.eps").in_unit(info.unit))
+        return make_threat(norm, Budget.parse(self.eps[0], "harden.eps").in_unit(info.unit))

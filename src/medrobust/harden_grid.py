@@ -1,0 +1,57 @@
+"""Several methods and budgets of hardening as a configuration asks for them, and what each costs, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from medrobust.config import RunConfig
+from medrobust.errors import InputError
+from medrobust.evaluation.storage import check_output_folder, write_whole
+from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_into
+from medrobust.hardening import WEIGHTS, Hardened
+from medrobust.tradeoffs import Tradeoff, tradeoff
+
+ASKED, TRADEOFF = "hardening.json", "tradeoff"
+
+
+def harden_each(config: RunConfig, folder: Path, *, progress: bool = False) -> Iterator[tuple[Path, Hardened | None]]:
+    """Train by each method at each budget into a folder of its own; yields it with what came of it.
+
+    A folder begun by the same configuration is gone on with; what it holds already comes as None.
+
+    Raises:
+        InputError: as `harden_config`, or the folder holds something else.
+    """
+    asked = json.dumps(config.model_dump(mode="json"), indent=2)
+    written = folder / ASKED
+    if not written.exists():
+        check_output_folder(folder)
+        for one in config.harden.each().values():  # before anything is trained in vain
+            one.build_method(), one.training()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(written, asked.encode())
+    elif written.read_text(encoding="utf-8") != asked:
+        raise InputError(f"{folder} was begun by another configuration; give another --out")
+    for name, one in config.harden.each().items():
+        place = folder / name
+        done = (place / WEIGHTS).exists()
+        alone = config.model_copy(update={"harden": one})
+        yield place, None if done else harden_config(alone, place, progress=progress)
+
+
+def measure_each(config: RunConfig, folder: Path, *, progress: bool = False) -> Tradeoff:
+    """Measure the model as it was and each that was made of it, and write what robustness costs to `tradeoff/`.
+
+    Raises:
+        InputError: anything in the configuration cannot be used.
+    """
+    runs = {BEFORE: measure_into(config, folder / BEFORE, None, progress=progress)}
+    for name in config.harden.each():
+        place = folder / name
+        runs[name] = measure_into(config, place / AFTER, place / WEIGHTS, progress=progress)
+    found = tradeoff(runs)
+    if not (folder / TRADEOFF).exists():
+        found.save(folder / TRADEOFF)
+    return found
