@@ -111,10 +111,10 @@ def _cost(axes: Axes, rows: pl.DataFrame, info: PartInfo, metric: str) -> None:
                 continue
             ends = [cell.low, cell.high], [other, other]
             axes.plot(*(ends if cell is clean else ends[::-1]), color=color, linewidth=1, alpha=0.6)
-        axes.plot(clean.value, attacked.value, color=color, marker=MARKERS[place % len(MARKERS)], markersize=7)
-        axes.annotate(
-            plain(str(row["model"]), 22), (clean.value, attacked.value), (6, 5), textcoords="offset points", fontsize=9
-        )
+        mark = MARKERS[place % len(MARKERS)]
+        name = plain(str(row["model"]), 22)
+        axes.plot(clean.value, attacked.value, color=color, marker=mark, markersize=7, linestyle="none", label=name)
+    axes.legend(loc="upper left", fontsize=9, frameon=False)
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel(f"{metric_name(metric)}, clean")
