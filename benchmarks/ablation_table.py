@@ -74,8 +74,13 @@ def main() -> None:
     if given.into is None:
         print(tables)
         return
-    before, rest = given.into.read_text(encoding="utf-8").split(BEGIN)
-    given.into.write_text(f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    put_into(given.into, tables, BEGIN, END)
+
+
+def put_into(page: Path, text: str, begin: str, end: str) -> None:
+    """Replace what stands between two marks of a page."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def read(paths: Sequence[Path]) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from medrobust.data.dataset import Sample
 from medrobust.errors import InputError
 from medrobust.models import load_weights
 from medrobust.training import Control, Training, Validation
+from medrobust.training.validating import Left
 
 HOW = Training(epochs=12, learning_rate=3e-3, patience=0, normalisation="batch")
 THREAT = mr.Threat(eps=16 / 255)
@@ -40,7 +41,7 @@ def test_a_model_is_made_to_hold_and_the_one_it_was_made_from_is_left_alone(tmp_
     images, truth, ids = mr.stack([Bars(32, seed=2)[place] for place in range(32)])
     left = {}
     for name, one in (("hardened", found.victim), ("plain", plain.victim)):
-        made = mr.PGD(steps=40)(one, images, truth, THREAT, ids=ids).adversarial
+        made = mr.PGD(steps=40)(one, images, truth, mr.Threat(eps=24 / 255), ids=ids).adversarial
         left[name] = float(one.task.worth(one(made), truth).mean())
     assert left["hardened"] >= left["plain"] + 0.2
     found.save(tmp_path / "hardened")
@@ -60,7 +61,7 @@ def test_about_a_fifth_of_the_patients_are_held_back():
     class Watched(Validation):
         def __call__(self, victim, data, threat, seed):
             seen.append(len(data))
-            return 1.0, 0.5
+            return Left(1.0, 0.5, 0.0)
 
     data, how = OfPatients(200, 0), replace(HOW, epochs=1)
     found = mr.harden(victim_of(network()), data, None, "control", THREAT, how, look=Watched())

@@ -69,7 +69,7 @@ def harden(
     Any other option of the training is a --set, e.g. harden.normalisation=adversarial or harden.options.beta=2. Use
     what comes of it with: medrobust evaluate run.yaml --weights OUT/model.safetensors
     """
-    from medrobust.config import read_config
+    from medrobust.config import read_config, read_settings
     from medrobust.harden_grid import TRADEOFF, harden_each, measure_each
     from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_config
     from medrobust.hardening import WEIGHTS
@@ -78,7 +78,7 @@ def harden(
     own |= {"split": train_split, "validation_split": validation_split}
     given = {f"harden.{name}": value for name, value in own.items() if value is not None}
     shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
-    run = read_config(config, given | shared)
+    run = read_config(config, given | shared | read_settings(settings or ()))
     folder = out or Path("hardened") / f"{run.label}-{run.harden.label}"
     progress = sys.stderr.isatty()
     if len(run.harden.each()) > 1:

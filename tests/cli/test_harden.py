@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import medrobust as mr
@@ -66,6 +68,9 @@ def test_a_model_is_hardened_and_measured_before_and_after(medrobust, data):
         (("--epochs", 0), "epochs must be a whole number of at least 1"),
         (("--set", "harden.epoch=3"), "unknown option of harden 'epoch': did you mean 'epochs'?"),
         (("--set", "harden.options.beta=-1"), "method smia-at: beta must be a finite number, at least 0"),
+        (("--method", "control,control"), "harden.method: 'control' is given twice"),
+        (("--method", "control,trades", "--set", "harden.options.beta=2"), "control"),
+        (("--eps", "2/255,big"), "big"),
         (("--eps", "10HU"), "eps 10HU does not fit the data, whose unit is [0, 1]"),
     ],
 )
@@ -82,3 +87,33 @@ def test_the_embedded_default_has_two_parts(medrobust):
     code, _, err = medrobust("harden", "--out", "x")
     assert code == 2
     assert "give the data to learn from with --data, e.g. embedded:level" in err
+
+
+@pytest.mark.slow
+def test_several_methods_are_set_side_by_side(medrobust, data):
+    fast = ("--epochs", 4, "--learning-rate", 1e-2, "--set", "harden.batch_size=8", "--mean", 0.43, "--std", 0.05)
+    measured = ("--validation-split", "val", "--set", "attacks=pgd", "--set", "trust=0", "--set", "threat.eps=2/255")
+    several = (*data, "--method", "control, pgd-at", "--eps", "1/255,2/255", *fast, *measured, "--out", "hard")
+    code, out, err = medrobust(*several)
+    assert code == 0, err
+    names = [f"{method} {eps}_255" for method in ("control", "pgd-at") for eps in (1, 2)]
+    table = pl.read_csv("hard/tradeoff/tradeoff.csv")
+    assert table["model"].to_list() == ["before", *names]
+    assert all(name in out for name in names)
+    left = dict(table.select("model", "attacked").rows())
+    assert left["pgd-at 2_255"] > left["before"]
+    for name in names:
+        told = json.loads(Path("hard", name, "training.json").read_text())
+        assert told["threat"]["eps"] == int(name.split(" ")[1][0]) / 255
+    # what is lost is made again, what is there is not
+    weights = Path("hard/pgd-at 1_255/model.safetensors")
+    there, lost = weights.read_bytes(), Path("hard/pgd-at 2_255")
+    shutil.rmtree(lost)
+    code, _, err = medrobust(*several)
+    assert code == 0, err
+    assert "pgd-at 1_255/model.safetensors: trained already" in err
+    assert weights.read_bytes() == there
+    assert (lost / "after" / "run.json").exists()
+    code, _, err = medrobust(*several[:-2], "--seed", 1, "--out", "hard")
+    assert code == 2
+    assert "hard was begun by another configuration" in err

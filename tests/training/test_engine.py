@@ -32,6 +32,7 @@ from medrobust.training import (
     Validation,
     make_method,
 )
+from medrobust.training.validating import Left
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -223,7 +224,7 @@ def test_the_weights_of_the_best_figure_are_handed_in_and_the_rest_is_not_waited
     class Told(Validation):
         def __call__(self, victim, data, threat, seed):
             kept.append(weights_of(victim.model))
-            return 1.0, next(figures)
+            return Left(1.0, next(figures), 0.0)
 
     one = course(Control(), epochs=9, patience=3)
     object.__setattr__(one, "look", Told())
@@ -232,6 +233,29 @@ def test_the_weights_of_the_best_figure_are_handed_in_and_the_rest_is_not_waited
     assert outcome.stopped == "no better figure under attack since step 8"
     assert [seen.step for seen in outcome.history] == [0, 4, 8, 12, 16, 20]
     assert same(weights_of(one.victim.model), kept[2])
+
+
+def test_of_weights_that_leave_the_same_share_those_of_the_lower_loss_under_attack_are_handed_in():
+    losses = iter([0.1, 0.6, 0.4, 0.5])
+
+    class Told(Validation):
+        def __call__(self, victim, data, threat, seed):
+            return Left(1.0, 0.5, next(losses))
+
+    one = course(Control(), epochs=3)
+    object.__setattr__(one, "look", Told())
+    assert Engine(one).run().best == 8
+
+
+def test_what_is_left_of_a_model_is_told_by_share_and_loss():
+    one = course(Control())
+    images, truth, ids = mr.stack([one.validation[place] for place in range(16)])
+    made = mr.PGD(steps=10)(one.victim, images, truth, one.threat, seed=0, ids=ids).adversarial
+    left = Validation(batch_size=5)(one.victim, one.validation, one.threat, 0)
+    logits = one.victim(made)
+    assert left.attacked == pytest.approx(float((logits.argmax(1) == truth).float().mean()))
+    assert left.loss == pytest.approx(float(nn.functional.cross_entropy(logits, truth)), rel=1e-5)
+    assert left.clean == pytest.approx(float((one.victim(images).argmax(1) == truth).float().mean()))
 
 
 def test_the_average_of_the_weights_is_what_is_looked_at_and_handed_in():
@@ -267,7 +291,7 @@ def test_catastrophic_overfitting_is_caught():
     assert outcome.stopped.startswith("catastrophic overfitting: under attack")
     best = max(seen.attacked for seen in outcome.history)
     handed_in = Validation(attack=mr.PGD(steps=30))(one.victim, one.validation, one.threat, one.seed)
-    assert handed_in[1] == best > 2 * outcome.history[-1].attacked
+    assert handed_in.attacked == best > 2 * outcome.history[-1].attacked
 
 
 def test_a_damaged_file_and_that_of_another_training_are_refused(tmp_path):

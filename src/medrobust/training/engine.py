@@ -36,13 +36,26 @@ FALLEN = 0.5  # of the best figure under attack: less is a catastrophe, not the 
 
 @dataclass(frozen=True)
 class Seen:
-    """A validation: after so many steps, what is left of clean and of attacked images; the mean loss since the last."""
+    """A validation.
+
+    Attributes:
+        step: after so many.
+        clean, attacked, attacked_loss: what is left of the validation images, see `Left`.
+        loss: the mean that was descended since the last validation.
+        seconds: that it took.
+    """
 
     step: int
     clean: float
     attacked: float
+    attacked_loss: float
     loss: float | None = None
     seconds: float = 0.0
+
+    @property
+    def merit(self) -> tuple[float, float, float]:
+        """The higher the better. Of few images many weights leave the same share; then the loss tells them apart."""
+        return self.attacked, self.clean, -self.attacked_loss
 
 
 @dataclass
@@ -242,14 +255,14 @@ class Engine:
         if self.average is not None:
             victim = copy.copy(victim)
             victim.model = self.average.module
-        clean, attacked = course.look(victim, course.validation, course.threat, course.seed)
+        left = course.look(victim, course.validation, course.threat, course.seed)
         loss = sum(self.losses) / len(self.losses) if self.losses else None
-        seen = Seen(self.step, clean, attacked, loss, time.monotonic() - begun)
+        seen = Seen(self.step, *left, loss, time.monotonic() - begun)
         self.losses = []
         history = self.outcome.history
         history.append(seen)
         learned = [one for one in history if one.step]
-        best = max(learned, key=lambda one: (one.attacked, one.clean), default=seen)
+        best = max(learned, key=lambda one: one.merit, default=seen)
         if seen is best or not self.best:
             self.best = {name: value.detach().cpu().clone() for name, value in victim.model.state_dict().items()}
             self.outcome.best = self.step
