@@ -48,10 +48,10 @@ class Plan:
 
 
 PLANS = {
-    "fundus": Plan("timm:mobilenetv3_small_100", 2.0, mr.Training(epochs=15, learning_rate=1e-3, batch_size=8), 64),
-    "x-ray": Plan("timm:resnet18", 8.0, mr.Training(epochs=5, learning_rate=1e-3, batch_size=32), 200),
-    "tissue": Plan("U-Net", 12.0, mr.Training(epochs=15, learning_rate=1e-3, batch_size=4), 16),
-    "lung": Plan("U-Net", 8.0, mr.Training(epochs=30, learning_rate=1e-3, batch_size=4), 16),
+    "x-ray": Plan("timm:mobilenetv3_small_100", 2.0, mr.Training(epochs=5, batch_size=32, normalisation="batch"), 200),
+    "lung": Plan("U-Net", 8.0, mr.Training(epochs=30, batch_size=4, normalisation="batch"), 8),
+    "tissue": Plan("U-Net", 12.0, mr.Training(epochs=10, batch_size=4, learning_rate=3e-3, normalisation="batch"), 12),
+    "organs": Plan("U-Net", 8.0, mr.Training(epochs=15, batch_size=4, normalisation="batch"), 12),
 }
 
 
@@ -132,7 +132,7 @@ def _measure(victim: mr.Victim, test: mr.Dataset, plan: Plan, folder: Path) -> N
         "apgd": mr.APGD(steps=30),
         "cospgd" if dense else "apgd-dlr": second,
         "smia": mr.SMIA(steps=30),
-        "square": mr.Square(queries=200),
+        "square": mr.Square(queries=100),
     }
     threats = [mr.Threat(eps=eps / 255) for eps in sorted({ASKED, plan.eps})]
     mr.evaluate(victim, test, attacks, threats, gallery=0, probes=8, model_name=plan.network).save(folder)
@@ -157,7 +157,7 @@ def _told(folder: Path, name: str) -> str:
         )
     )
     failed = {
-        method: [check.name for check in run.trust[part] if check.outcome == "fail"] for method, run in runs.items()
+        method: [check.title for check in run.trust[part] if check.verdict == "fail"] for method, run in runs.items()
     }
     worded = "; ".join(f"{method}: {', '.join(names)}" for method, names in failed.items() if names)
     told.append(f"Checks of trust that failed: {worded or 'none'}.")

@@ -36,8 +36,8 @@ def harden(
         str | None, typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing, control; or several.")
     ] = None,
     eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU; or several.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 5.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest; 1e-4.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 10.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest; 1e-3.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; a training that was stopped goes on.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Part of the data to learn from; train.")] = None,
     validation_split: Annotated[

@@ -117,3 +117,20 @@ def test_several_methods_are_set_side_by_side(medrobust, data):
     code, _, err = medrobust(*several[:-2], "--seed", 1, "--out", "hard")
     assert code == 2
     assert "hard was begun by another configuration" in err
+
+
+@pytest.mark.slow
+def test_a_model_of_brain_slices_gains_on_slices_that_it_has_not_seen(medrobust):
+    """And is measured by attacks it was not trained on."""
+    attacks = "attacks={apgd: {steps: 20}, square: {queries: 100}}"
+    measured = ("--set", attacks, "--set", "trust=4", "--set", "threat.eps=8/255")
+    how = ("--method", "pgd-at", "--eps", "8/255", "--learning-rate", 3e-3, "--out", "hard")
+    code, out, err = medrobust("harden", "--data", "embedded:level", *how, *measured)
+    assert code == 0, err
+    compared = mr.compare("hard/before", "hard/after").table.filter(metric="accuracy")
+    worst = compared.filter(attack="worst case").row(0, named=True)
+    assert worst["verdict"] == "second is better"
+    assert worst["low"] > 0.1
+    assert compared.filter(attack="clean")["difference"].item() > -0.2
+    (checks,) = mr.load_run("hard/after").trust.values()
+    assert not [check.title for check in checks if check.verdict == "fail"]

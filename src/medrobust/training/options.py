@@ -40,10 +40,10 @@ class Training:
         InputError: an option has no such value.
     """
 
-    epochs: int = 5
+    epochs: int = 10
     batch_size: int = 16
     accumulate: int = 1
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     clip: float = 5.0
     averaging: float = 0.0
