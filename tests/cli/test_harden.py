@@ -125,7 +125,7 @@ def test_a_model_of_brain_slices_gains_on_slices_that_it_has_not_seen(medrobust)
     attacks = "attacks={apgd: {steps: 20}, square: {queries: 100}}"
     measured = ("--set", attacks, "--set", "trust=4", "--set", "threat.eps=8/255")
     how = ("--method", "pgd-at", "--eps", "8/255", "--learning-rate", 3e-3, "--out", "hard")
-    code, out, err = medrobust("harden", "--data", "embedded:level", *how, *measured)
+    code, _, err = medrobust("harden", "--data", "embedded:level", *how, *measured)
     assert code == 0, err
     compared = mr.compare("hard/before", "hard/after").table.filter(metric="accuracy")
     worst = compared.filter(attack="worst case").row(0, named=True)
