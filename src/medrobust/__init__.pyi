@@ -95,6 +95,7 @@ from medrobust.data import (
     stack as stack,
 )
 from medrobust.errors import InputError as InputError, MedrobustError as MedrobustError
+from medrobust.guards import Certified as Certified, certify as certify
 from medrobust.models import (
     OverSlices as OverSlices,
     SlidingWindow as SlidingWindow,

@@ -33,7 +33,7 @@ def harden(
     ctx: typer.Context,
     config: ConfigFile = None,
     method: Annotated[
-        str | None, typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing or control.")
+        str | None, typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing, gaussian or control.")
     ] = None,
     eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 5.")] = None,
