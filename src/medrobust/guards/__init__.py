@@ -2,5 +2,24 @@
 
 from medrobust.guards.certified import Certified, CertifiedInfo
 from medrobust.guards.certifying import certify
+from medrobust.guards.evasive import Alarm, Evasive
+from medrobust.guards.learned import LearnedScreen, load_screen, train_screen
+from medrobust.guards.screened import Screened, ScreenedInfo
+from medrobust.guards.screening import screen
+from medrobust.guards.screens import Screen, Squeezing
 
-__all__ = ["Certified", "CertifiedInfo", "certify"]
+__all__ = [
+    "Alarm",
+    "Certified",
+    "CertifiedInfo",
+    "Evasive",
+    "LearnedScreen",
+    "Screen",
+    "Screened",
+    "ScreenedInfo",
+    "Squeezing",
+    "certify",
+    "load_screen",
+    "screen",
+    "train_screen",
+]
