@@ -2,11 +2,12 @@
 
 from medrobust.guards.certified import Certified, CertifiedInfo
 from medrobust.guards.certifying import certify
-from medrobust.guards.evasive import Alarm, Evasive
+from medrobust.guards.evasive import Evasive
 from medrobust.guards.learned import LearnedScreen, load_screen, train_screen
 from medrobust.guards.screened import Screened, ScreenedInfo
 from medrobust.guards.screening import screen
 from medrobust.guards.screens import Screen, Squeezing
+from medrobust.guards.watched import Alarm
 
 __all__ = [
     "Alarm",

@@ -7,7 +7,7 @@ weight for each image as their attack does (S&P 2017, arXiv 1608.04644, section 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,71 +18,54 @@ from medrobust.attacks.iterative import IterativeAttack
 from medrobust.attacks.loop import run_plan
 from medrobust.attacks.objectives import Iterate, Objective, Terms
 from medrobust.attacks.per_image import either, exchanged, rows_of
-from medrobust.attacks.plan import Plan
 from medrobust.checks import at_least, positive
 from medrobust.errors import InputError
-from medrobust.guards.screens import Screen
+from medrobust.guards.watched import Alarm, Watched, WatchedVictim
 from medrobust.victim import Victim
 
 SLACK = 0.05  # of the scale: how far below the threshold the suspicion is pushed
 FACTOR = 10.0  # of the weight, until it has been both too small and too large
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """A screen with the suspicion above which it raises the alarm.
-
-    Attributes:
-        screen: tells the suspicion.
-        threshold: the most that is let through.
-        scale: how much the suspicion of clean images varies, above 0: the unit of weights.
-    """
-
-    screen: Screen
-    threshold: float
-    scale: float
-
-    @torch.no_grad()
-    def raised(self, victim: Victim, images: Tensor, outputs: Any) -> Tensor:
-        """Bool `(B,)`."""
-        return self.screen(victim, images, outputs) > self.threshold
-
-
-@dataclass(frozen=True)
 class Evading:
     """J(x') = inner(x') − w · max(s(x') − threshold, −slack)/scale, s the suspicion; w of each image.
 
     Below the threshold there is nothing to gain by less suspicion, and the inner objective has the step to itself.
 
-    Attributes:
+    Args:
         inner: of the attack: to leave the truth.
+        victim: without the screen, which the inner objective is for.
         alarm: of the screen.
         weights: `(B,)`.
+
+    Attributes:
+        fooled: bool `(B,)`, whether the answer was wrong at the last iterate seen, whatever the screen says.
     """
 
-    inner: Objective
-    alarm: Alarm
-    weights: Tensor
-
-    @property
-    def looks_back(self) -> bool:
-        """Whether the inner objective does."""
-        return bool(getattr(self.inner, "looks_back", True))
+    def __init__(self, inner: Objective, victim: Victim, alarm: Alarm, weights: Tensor) -> None:
+        self.inner, self.victim, self.alarm, self.weights = inner, victim, alarm, weights
+        self.looks_back = bool(getattr(inner, "looks_back", True))
+        self.fooled = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)
 
     def begin(self, victim: Victim, clean: Tensor, truth: Tensor) -> Evading:
-        """The same around an inner objective that has begun."""
-        return replace(self, inner=self.inner.begin(victim, clean, truth))
+        """Itself, once the inner objective has begun: an object is for one run of the loop."""
+        self.inner = self.inner.begin(self.victim, clean, truth)
+        return self
 
     def rows(self, index: Tensor) -> Evading:
         """For some of the images."""
-        return replace(self, inner=self.inner.rows(index), weights=self.weights[index.to(self.weights.device)])
+        index = index.to(self.weights.device)
+        return Evading(self.inner.rows(index), self.victim, self.alarm, self.weights[index])
 
     def __call__(self, victim: Victim, iterate: Iterate) -> Terms:
-        """Both terms; an image that is wrong, but suspicious, has not reached its goal."""
-        terms, alarm = self.inner(victim, iterate), self.alarm
-        suspicion = alarm.screen(victim, iterate.current, terms.outputs)
+        """Both terms, with `Watched` outputs; an image that is wrong, but suspicious, has something left to reach."""
+        terms, alarm = self.inner(self.victim, iterate), self.alarm
+        suspicion = alarm.screen(self.victim, iterate.current, terms.outputs)
         excess = ((suspicion - alarm.threshold) / alarm.scale).clamp_min(-SLACK)
-        return replace(terms, total=terms.total - iterate.of_copies(self.weights) * excess, left=None)
+        with torch.no_grad():
+            self.fooled = self.victim.task.fooled(terms.outputs, iterate.truth)[: len(iterate)]
+        total = terms.total - iterate.of_copies(self.weights) * excess
+        return Terms(total, Watched(terms.outputs, suspicion))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +76,7 @@ class Evasive(SearchAttack):
     where the answer is still right it shrinks, image by image, until one run gets through.
 
     Args:
-        attack: an iterative one; its last iterate is taken, whatever it keeps otherwise.
+        attack: an iterative one, of one run a round; whatever it keeps otherwise, here an iterate that gets through.
         alarm: of the screen.
         rounds: runs at most, each for the images that did not get through.
         weight: of the suspicion in the first run.
@@ -123,39 +106,42 @@ class Evasive(SearchAttack):
 
     def search(self, case: Case) -> Found:
         """Round by round, for the images that did not get through; of these the last one that fools is handed in."""
-        effort, weights = Effort.of(case), _Weights(self.weight, case)
+        effort, weights = Effort.of(case), _Weights(self.weight, case.clean)
         rows = torch.arange(len(case), device=case.clean.device)
-        through = torch.zeros(len(case), dtype=torch.bool, device=case.clean.device)
         kept: Candidate | None = None
         for _ in range(self.rounds):
             part = case if len(rows) == len(case) else case.rows(rows)
-            found = run_plan(self._plan(part, weights.now[rows]), part)
-            effort.add(found.effort, rows)
-            made = found.candidate
-            through[rows] = made.success & ~self.alarm.raised(case.victim, made.image, made.outputs)
-            weights.learn(rows, too_small=made.success)
-            if kept is None:
-                kept = made
-            else:
-                before = rows_of(kept, rows)
-                kept = exchanged(kept, either(made.success | ~before.success, before, made), rows)
-            rows = rows_where(~through)
+            made, objective = self._round(part, weights.now[rows], effort, rows)
+            weights.learn(rows, too_small=objective.fooled)
+            kept = made if kept is None else exchanged(kept, _better(part, rows_of(kept, rows), made), rows)
+            rows = rows_where(~kept.success)
             if not len(rows):
                 break
         assert kept is not None
-        return Found(replace(kept, success=through), effort)
+        return Found(kept, effort)
 
-    def _plan(self, case: Case, weights: Tensor) -> Plan:
+    def _round(self, case: Case, weights: Tensor, effort: Effort, rows: Tensor) -> tuple[Candidate, Evading]:
+        """What one run came to, its success a wrong answer without alarm, and the objective as it ended."""
         plan = self.attack.plan(case)
-        objective = Evading(plan.objective, self.alarm, weights)
-        return replace(plan, objective=objective, restarts=1, keep_best=False, early_stop=False)
+        objective = Evading(plan.objective, case.victim, self.alarm, weights)
+        plan = replace(plan, objective=objective, restarts=1, keep_best=True, early_stop=False, watch=None)
+        found = run_plan(plan, replace(case, victim=WatchedVictim(case.victim, self.alarm)))
+        effort.add(found.effort, rows)
+        return replace(found.candidate, outputs=found.candidate.outputs.outputs), objective
+
+
+def _better(case: Case, kept: Candidate, made: Candidate) -> Candidate:
+    """What was made, unless it gets nowhere and what was kept at least fools."""
+    task = case.victim.task
+    fooled, before = (task.fooled(one.outputs, case.truth if one.truth is None else one.truth) for one in (made, kept))
+    return either(fooled | ~before, kept, made)
 
 
 class _Weights:
     """Weights by bisection, in powers of ten until one was too small and one too large."""
 
-    def __init__(self, first: float, case: Case) -> None:
-        self.now = torch.full((len(case),), first, device=case.clean.device)
+    def __init__(self, first: float, images: Tensor) -> None:
+        self.now = torch.full((len(images),), first, device=images.device)
         self.least, self.most = torch.zeros_like(self.now), torch.full_like(self.now, torch.inf)
 
     def learn(self, rows: Tensor, too_small: Tensor) -> None:

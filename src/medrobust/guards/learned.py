@@ -96,6 +96,11 @@ class LearnedScreen(Screen):
         log_probs = self.detector.task.log_probs(self.detector(images))
         return log_probs[:, 1] - log_probs[:, 0]
 
+    def to(self, device: torch.device) -> LearnedScreen:
+        """Itself, with its network on another device."""
+        self.detector.model.to(device)
+        return self
+
     def describe(self) -> dict[str, object]:
         """How it was made."""
         return {"screen": "learned", **asdict(self.info)}
@@ -133,7 +138,7 @@ def train_screen(
     dataset: Dataset,
     attack: Attack | None = None,
     threat: Threat | None = None,
-    network: str = "timm:resnet18",
+    network: str = "timm:test_resnet",
     how: Training | None = None,
     *,
     seed: int = 0,

@@ -27,9 +27,10 @@ from medrobust.evaluation.columns import Row, hash_patient
 from medrobust.evaluation.describing import described_part
 from medrobust.evaluation.measure import Campaign
 from medrobust.evaluation.records import Skipped
-from medrobust.guards.evasive import Alarm, Evasive
+from medrobust.guards.evasive import Evasive
 from medrobust.guards.screened import SCHEMA, Screened, ScreenedInfo
 from medrobust.guards.screens import Screen, Squeezing
+from medrobust.guards.watched import Alarm
 from medrobust.progress import progress_bar
 from medrobust.run import installed_versions
 from medrobust.threat import Threat
