@@ -142,3 +142,8 @@ def test_what_cannot_be_told_of_a_screen():
         mr.Evasive(attack=mr.Square(), alarm=ALARM)
     with pytest.raises(InputError, match="only untargeted attacks in the loop"):
         mr.Evasive(attack=mr.PGD(targeted=True), alarm=ALARM)
+    with pytest.raises(InputError, match="by the gradient"):
+        mr.Evasive(attack=mr.PGD(estimate="nes"), alarm=ALARM)
+    images, truth = flat([0.2])
+    with pytest.raises(InputError, match="SegPGD needs an answer"):
+        mr.Evasive(attack=mr.SegPGD(), alarm=ALARM)(brightness(), images, truth, mr.Threat(0.1))

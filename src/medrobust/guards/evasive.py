@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from medrobust.attacks.applicable import check_kinds
 from medrobust.attacks.attack import SearchAttack
 from medrobust.attacks.case import Candidate, Case, Effort, Found, rows_where
 from medrobust.attacks.iterative import IterativeAttack
@@ -94,8 +95,10 @@ class Evasive(SearchAttack):
     def __post_init__(self) -> None:
         at_least("rounds", self.rounds, 1)
         positive("weight", self.weight)
-        if not isinstance(self.attack, IterativeAttack) or self.attack.targeted:
-            raise InputError(f"only untargeted attacks in the loop can be told of a screen, not {self.attack!r}")
+        if not isinstance(self.attack, IterativeAttack) or self.attack.targeted or self.attack.source().asks:
+            raise InputError(
+                f"only untargeted attacks in the loop, by the gradient, can be told of a screen, not {self.attack!r}"
+            )
 
     def describe(self) -> dict[str, object]:
         """Those of the attack, with the screen."""
@@ -106,6 +109,7 @@ class Evasive(SearchAttack):
 
     def search(self, case: Case) -> Found:
         """Round by round, for the images that did not get through; of these the last one that fools is handed in."""
+        check_kinds(self.attack, case.victim, [case.threat])
         effort, weights = Effort.of(case), _Weights(self.weight, case.clean)
         rows = torch.arange(len(case), device=case.clean.device)
         kept: Candidate | None = None
