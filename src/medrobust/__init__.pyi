@@ -95,6 +95,19 @@ from medrobust.data import (
     stack as stack,
 )
 from medrobust.errors import InputError as InputError, MedrobustError as MedrobustError
+from medrobust.guards import (
+    Alarm as Alarm,
+    Certified as Certified,
+    Evasive as Evasive,
+    LearnedScreen as LearnedScreen,
+    Screen as Screen,
+    Screened as Screened,
+    Squeezing as Squeezing,
+    certify as certify,
+    load_screen as load_screen,
+    screen as screen,
+    train_screen as train_screen,
+)
 from medrobust.models import (
     OverSlices as OverSlices,
     SlidingWindow as SlidingWindow,

@@ -42,14 +42,14 @@ class Budget:
             raise InputError(f"{name} {text!r} must be finite and not negative")
         return cls(eps, unit)
 
-    def in_unit(self, unit: str, of: str = "the data") -> float:
-        """The radius for data of that unit, or for a threat (`of`) that has a unit of its own.
+    def in_unit(self, unit: str, of: str = "the data", name: str = "eps") -> float:
+        """The radius for data of that unit, or for a threat (`of`) that has a unit of its own; `name` as of `parse`.
 
         Raises:
             InputError: it was written in another one.
         """
         if self.unit is not None and self.unit != unit:
-            raise InputError(f"eps {self} does not fit {of}, whose unit is {unit}")
+            raise InputError(f"{name} {self} does not fit {of}, whose unit is {unit}")
         return self.eps
 
     def __str__(self) -> str:

@@ -44,6 +44,7 @@ from medrobust.progress import Listen, progress_bar
 from medrobust.report import more_of, terminal_table, trust_json, trust_summary, write_report
 from medrobust.statistics import Check, Tables, summarise, trust_checks
 from medrobust.threat import Threat
+from medrobust.transforms import NON_ADAPTIVE
 from medrobust.victim import Victim
 
 REPORT, TRUST = "report.html", "trust.json"
@@ -281,7 +282,7 @@ def _describe_check(part: PartInfo, check: Aftercheck) -> PartInfo:
     """The part of an aftercheck: the same images and attacks, looked at in another way."""
     if check.victim is None:
         note = f"Clean and attacked images went through this before the model saw them: {check.name}. "
-        return replace(part, dataset=replace(part.dataset, notes=(note + "The attacks did not know.",)))
+        return replace(part, dataset=replace(part.dataset, notes=(note + "The attacks did not know.", NON_ADAPTIVE)))
     note = f"The images were made to fool {part.model}, and are shown here to {check.name}."
     dataset = replace(part.dataset, notes=(note,))
     return replace(part, dataset=dataset, **model_fields(check.victim, check.name))

@@ -23,6 +23,7 @@ from medrobust.training import (
     EnsembleTraining,
     FastTraining,
     FreeTraining,
+    GaussianTraining,
     SMIATraining,
     Smoothing,
     Step,
@@ -32,6 +33,7 @@ from medrobust.training import (
 from medrobust.transforms import GaussianSmoothing
 
 EPS = 16 / 255
+NEEDED = {"gaussian": {"sigma": 0.1}}  # options without a default
 
 
 def step_on(victim: mr.Victim, data: Bars, normalisation: str = "batch", seed: int = 0) -> Step:
@@ -72,6 +74,21 @@ def test_adversarial_training_is_the_cross_entropy_of_attacked_images(step):
     torch.testing.assert_close(method.loss(step, attacked), hard)
     half = AdversarialTraining(attack=attack, clean=0.25)
     torch.testing.assert_close(half.loss(step, attacked), 0.75 * hard + 0.25 * easy)
+
+
+def test_gaussian_training_is_the_cross_entropy_under_noise_that_is_not_cut(step):
+    method = GaussianTraining(sigma=0.5)
+    noisy = method.images(step)
+    noise = (noisy - step.images) / 0.5
+    assert noise.std().item() == pytest.approx(1, abs=0.15)  # 6 × 64 draws
+    assert noise.mean().item() == pytest.approx(0, abs=0.15)
+    assert noisy.min() < -0.2
+    assert noisy.max() > 1.2
+    torch.testing.assert_close(method.loss(step, noisy), F.cross_entropy(logits(step, noisy), step.truth.flatten()))
+    assert torch.equal(method.images(step), noisy)
+    other = method.images(step_with(step, 1))
+    assert (other - noisy).abs().min(dim=0).values.max() > 0.1  # a fresh draw in another epoch
+    assert (noise[0] - noise[1]).abs().max() > 0.5  # and for every image
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
@@ -195,7 +212,7 @@ def test_every_method_leaves_unknown_pixels_out(name):
     unknown = step.truth.clone()
     unknown[:, :2] = 9
     blind = Step(step.raw, step.raw, victim, step.images, unknown, step.ids, step.threat, 0)
-    method = make_method(name)
+    method = make_method(name, **NEEDED.get(name, {}))
     images = moved(step)
 
     def flipped(inputs: Tensor) -> Tensor:
@@ -216,6 +233,8 @@ def test_every_method_leaves_unknown_pixels_out(name):
         ("ensemble", {}, "method ensemble needs its option others"),
         ("ensemble", {"others": []}, "give surrogates"),
         ("control", {"beta": 1}, "takes no options"),
+        ("gaussian", {}, "method gaussian needs its option sigma"),
+        ("gaussian", {"sigma": 0}, "sigma must be a finite number above 0"),
     ],
 )
 def test_wrong_methods_are_told(name, options, told):
@@ -225,7 +244,7 @@ def test_wrong_methods_are_told(name, options, told):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_describe_themselves(name):
-    others = {"others": [victim_of(network())]} if name == "ensemble" else {}
-    told = make_method(name, **others).describe()
+    needed = {"others": [victim_of(network())]} if name == "ensemble" else NEEDED.get(name, {})
+    told = make_method(name, **needed).describe()
     assert told["method"] == METHODS[name].make.__name__
     assert json.dumps(told)

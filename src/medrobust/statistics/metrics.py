@@ -110,7 +110,7 @@ def _class_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     # two classes ask one question; with more, each asks "this one or another?"
     asked = [1] if classes == 2 else range(classes)
     questions = [(scores[:, k], truth == k, everyone) for k in asked] if scores is not None else []
-    yield _auroc(questions, codes, count)
+    yield auroc_metric(questions, codes, count)
     if _KAPPA in answer_metrics(part.task):
         kappa = number(multiclass_cohen_kappa(*answers, classes, weights="quadratic"))
         yield Metric(_KAPPA, kappa, everyone, quadratic_kappa(truth, prediction, codes, count))
@@ -141,7 +141,7 @@ def _label_metrics(condition: Condition, part: PartInfo, codes: NDArray[np.int64
     yield Metric("label accuracy", accuracy, judged, each)
     scores = _matrix(rows, f"scores_{when}")
     questions = [(scores[:, k], truth[:, k] == 1, known[:, k]) for k in range(labels)] if scores is not None else []
-    yield _auroc(questions, codes, count)
+    yield auroc_metric(questions, codes, count)
     yield from _recalls((truth == 1) & known, prediction == 1, part, codes, count)
 
 
@@ -154,7 +154,7 @@ def _recalls(
         yield mean_metric(f"{_RECALL}: {class_name(part.dataset, place)}", found, codes, count, is_share=True)
 
 
-def _auroc(
+def auroc_metric(
     questions: list[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]],
     codes: NDArray[np.int64],
     count: int,

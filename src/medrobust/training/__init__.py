@@ -1,6 +1,13 @@
 """Models made to hold: methods of adversarial training, and the loop that runs them."""
 
-from medrobust.training.adversarial import AdversarialTraining, Control, EnsembleTraining, SMIATraining, Smoothing
+from medrobust.training.adversarial import (
+    AdversarialTraining,
+    Control,
+    EnsembleTraining,
+    GaussianTraining,
+    SMIATraining,
+    Smoothing,
+)
 from medrobust.training.catalogue import METHODS, MethodEntry, make_method
 from medrobust.training.engine import Course, Engine, Outcome, Seen
 from medrobust.training.fast import FastTraining, FreeTraining, RandomStep
@@ -22,6 +29,7 @@ __all__ = [
     "EnsembleTraining",
     "FastTraining",
     "FreeTraining",
+    "GaussianTraining",
     "Method",
     "MethodEntry",
     "Outcome",

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from medrobust.attacks import PGD, SMIA, Attack
-from medrobust.checks import not_negative
+from medrobust.checks import not_negative, positive
 from medrobust.errors import InputError
 from medrobust.tasks import halves
+from medrobust.threat import sample_generators
+from medrobust.threat.drawing import drawn
 from medrobust.training.method import Method, Step
 from medrobust.transforms import GaussianSmoothing
 from medrobust.victim import Victim
@@ -46,6 +48,32 @@ class Smoothing(Method):
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """Both terms, from one batch of 2B."""
         return _held(step, step.images, self.beta, self.smoothing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianTraining(Method):
+    """The loss on images under Gaussian noise, E L(f(x + N(0, σ²I)), y): a model that is to be smoothed and certified.
+
+    Lécuyer et al., S&P 2019, arXiv 1802.03471, section III-B; Cohen, Rosenfeld, Kolter, ICML 2019, arXiv 1902.02918,
+    section 3.3. The noise is not cut to the bounds, as `certify` does not cut it.
+
+    Args:
+        sigma: standard deviation in data units; that of the certificate.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        positive("sigma", self.sigma)
+
+    def images(self, step: Step) -> Tensor:
+        """The images under noise, each image's from the step's seed and its id."""
+        generators = sample_generators(step.seed, step.ids, "noise")
+        return step.images + self.sigma * drawn(torch.randn, step.images, generators)
+
+    def loss(self, step: Step, attacked: Tensor) -> Tensor:
+        """That of plain training, on the noisy images."""
+        return step.task.loss(step.outputs(attacked), step.truth).mean()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from medrobust.by_name import make
-from medrobust.training.adversarial import AdversarialTraining, Control, EnsembleTraining, SMIATraining, Smoothing
+from medrobust.training.adversarial import (
+    AdversarialTraining,
+    Control,
+    EnsembleTraining,
+    GaussianTraining,
+    SMIATraining,
+    Smoothing,
+)
 from medrobust.training.fast import FastTraining, FreeTraining
 from medrobust.training.method import Method
 from medrobust.training.trades import MART, TRADES
@@ -40,6 +47,7 @@ METHODS: dict[str, MethodEntry] = {
     "free": MethodEntry(FreeTraining, "one backward pass moves weights and images alike", "arXiv:1904.12843"),
     "ensemble": MethodEntry(EnsembleTraining, "images attacked on other models, too", "arXiv:1705.07204"),
     "smoothing": MethodEntry(Smoothing, "the clean loss, and the same answer to the smoothed image", ""),
+    "gaussian": MethodEntry(GaussianTraining, "the loss under Gaussian noise: to be certified", "arXiv:1902.02918"),
 }
 
 

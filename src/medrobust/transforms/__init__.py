@@ -11,7 +11,7 @@ from typing import NamedTuple
 from medrobust.by_name import make, split
 from medrobust.transforms.filters import MedianFilter, Smooth
 from medrobust.transforms.noise import Noise
-from medrobust.transforms.preprocessed import Preprocessed, PreprocessedDetector, defended
+from medrobust.transforms.preprocessed import NON_ADAPTIVE, Preprocessed, PreprocessedDetector, defended
 from medrobust.transforms.resizing import RandomResize, Resize
 from medrobust.transforms.smoothing import GaussianSmoothing
 from medrobust.transforms.storing import JPEG, BitDepth
@@ -19,6 +19,7 @@ from medrobust.transforms.transform import Chain, Transform, straight_through
 
 __all__ = [
     "JPEG",
+    "NON_ADAPTIVE",
     "TRANSFORMS",
     "BitDepth",
     "Chain",

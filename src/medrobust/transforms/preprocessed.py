@@ -15,6 +15,10 @@ from medrobust.threat import sample_generators
 from medrobust.transforms.transform import Transform, in_full
 from medrobust.victim import Victim, ascending, normalisation, normalised
 
+NON_ADAPTIVE = (
+    "What attacks that do not know a defence show of it is worth nothing on its own: whoever attacks will know it "
+    "(arXiv 1705.07263, 2002.08347)."
+)
 SLACK = 0.01  # of the bounds' width: far more than rounding, far less than a normalisation
 
 
@@ -169,6 +173,11 @@ class PreprocessedDetector(Preprocessed):
 
 def defended(victim: Victim, transform: Transform, seed: int = 0) -> Victim:
     """The victim with a transform before its model, in the same bounds and with the same normalisation after it.
+
+    Attacks on what comes of it see through the defence: by its gradient, straight through where it has none (BPDA),
+    averaged over its draws with `Expectation` (EOT). Images that were made on the undefended model (`Transfer`, an
+    aftercheck) do not, and what is left of those is worth nothing on its own as a figure of the defence: Athalye,
+    Carlini, Wagner, arXiv 1802.00420.
 
     It is not compiled: a transform draws by the images' values, and is no function of tensors alone.
 
