@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -38,14 +39,18 @@ def _name(part: PartInfo, metric: str, norm: str) -> str:
 
 
 def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
-    series = _series(table, norm)
+    return curves([[table.clean, *lines] for lines in _series(table, norm)], part, metric, norm)
+
+
+def curves(series: Sequence[list[Line]], part: PartInfo, metric: str, norm: str) -> Figure:
+    """The metric against eps, a curve for each series: its clean line, then those of its attack by rising eps."""
     figure = Figure(figsize=(5.6, 3.5), layout="constrained")
     axes = figure.add_subplot()
     bands = len(series) - 1 <= _BANDS
     for place, lines in enumerate(series):
-        _draw(axes, lines, table.clean, metric, place, bands)
-    _ticks(axes, [line.eps for line in series[-1]], part.unit_of(norm))
-    drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
+        _draw(axes, lines, metric, place, bands)
+    _ticks(axes, [line.eps for line in series[-1][1:]], part.unit_of(norm))
+    drawn = [cell for lines in series for line in lines if (cell := line[metric])]
     lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
     axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
     _label_ends(axes, series, metric)
@@ -95,10 +100,10 @@ def _series(table: PartTable, norm: str) -> list[list[Line]]:
     return [*by_attack.values(), *([worst] if len(by_attack) > 1 and worst else [])]
 
 
-def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, bands: bool) -> None:
-    worst = lines[0].attack == WORST_CASE
+def _draw(axes: Axes, lines: list[Line], metric: str, place: int, bands: bool) -> None:
+    worst = lines[-1].attack == WORST_CASE
     color = INK if worst else SERIES[place % len(SERIES)]
-    points = [line for line in [clean, *lines] if line[metric].value is not None]
+    points = [line for line in lines if line[metric].value is not None]
     axes.plot(
         [line.eps for line in points],
         [value for line in points if (value := line[metric].value) is not None],
@@ -122,7 +127,7 @@ def _draw(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, b
             axes.fill_between(eps, low, high, color=color, alpha=0.12, linewidth=0)
 
 
-def _label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
+def _label_ends(axes: Axes, series: Sequence[list[Line]], metric: str) -> None:
     """Names at the ends of the lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
     ends = sorted(
