@@ -14,6 +14,7 @@ import typer
 from medrobust._version import __version__
 from medrobust.cli_compare import compare
 from medrobust.cli_data import app as data_app
+from medrobust.cli_export import export
 from medrobust.cli_harden import harden
 from medrobust.cli_lists import attacks, doctor, formats, models
 from medrobust.cli_options import (
@@ -218,7 +219,7 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-for command in (harden, view, compare, stability, reproduce, attacks, formats, models, doctor):
+for command in (harden, export, view, compare, stability, reproduce, attacks, formats, models, doctor):
     app.command()(command)
 
 

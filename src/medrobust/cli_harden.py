@@ -66,14 +66,17 @@ def harden(
     Any other option of the training is a --set, e.g. harden.normalisation=adversarial or harden.options.beta=2. Use
     what comes of it with: medrobust evaluate run.yaml --weights OUT/model.safetensors
     """
-    from medrobust.config import read_config
-    from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_config
+    from medrobust.config import read_config, read_settings
+    from medrobust.comparing import COMPARE_PAGE
+    from medrobust.harden_jobs import AFTER, BEFORE, CARD, COMPARISON, harden_config, measure_config
     from medrobust.hardening import WEIGHTS
 
     own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
     own |= {"split": train_split, "validation_split": validation_split}
     given = {f"harden.{name}": value for name, value in own.items() if value is not None}
-    shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
+    told = read_settings(settings or ())
+    # --eps is what the model is to stand; what it is measured with may be told by --set threat.eps
+    shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out") or name in told}
     run = read_config(config, given | shared)
     folder = out or Path("hardened") / f"{run.label}-{run.harden.method}"
     progress = sys.stderr.isatty()
@@ -82,3 +85,4 @@ def harden(
     if measure:
         console().print(measure_config(run, folder, progress=progress))
         say(f"reports: {folder / BEFORE / 'report.html'}, {folder / AFTER / 'report.html'}")
+        say(f"compared: {folder / COMPARISON / COMPARE_PAGE}; model card: {folder / CARD}")

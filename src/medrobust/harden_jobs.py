@@ -11,12 +11,13 @@ from medrobust.config import EMBEDDED, DataConfig, RunConfig
 from medrobust.data import Dataset, open_dataset
 from medrobust.data.subset import check_apart
 from medrobust.errors import InputError
-from medrobust.evaluation.storage import check_output_folder
+from medrobust.evaluation.storage import check_output_folder, write_whole
 from medrobust.hardening import WEIGHTS, Hardened, harden
+from medrobust.hardening_card import AFTER, BEFORE, CARD, card_of
 from medrobust.jobs import build_parts, run_config
 from medrobust.training import Validation
 
-CHECKPOINT, AFTER, BEFORE = "checkpoint.safetensors", "after", "before"
+CHECKPOINT, COMPARISON = "checkpoint.safetensors", "comparison"
 USUAL_ATTACKS: dict[str, dict[str, object]] = {"medrobust": {}}
 
 
@@ -60,7 +61,7 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
 
 
 def measure_config(config: RunConfig, folder: Path, *, progress: bool = False) -> RunComparison:
-    """Measure the model before and after on the test images, write both runs into the folder, and compare them.
+    """Measure the model before and after on the test images, and write both runs, their comparison and a model card.
 
     The attacks are those of the configuration; where it names none, the ensemble `medrobust`, which no method learns
     from.
@@ -73,7 +74,10 @@ def measure_config(config: RunConfig, folder: Path, *, progress: bool = False) -
     hardened = config.model.model_copy(update={"weights": folder / WEIGHTS})
     for name, one in ((BEFORE, config), (AFTER, config.model_copy(update={"model": hardened}))):
         run_config(one, progress=progress).save(folder / name)
-    return compare(folder / BEFORE, folder / AFTER)
+    found = compare(folder / BEFORE, folder / AFTER)
+    found.save(folder / COMPARISON)
+    write_whole(folder / CARD, card_of(folder, found).encode())
+    return found
 
 
 def _opened(config: RunConfig, split: str) -> Dataset:

@@ -84,7 +84,7 @@ class Preprocessed(nn.Module):
 
     def seen(self, images: Tensor) -> Tensor:
         """What the model is given for these images, differentiable in them."""
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
             self._check_range(images)
         generators = self._generators(images) if self.transform.random else None
         with torch.autocast(images.device.type, enabled=False):  # half precision is for the model alone
