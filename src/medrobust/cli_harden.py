@@ -66,17 +66,20 @@ def harden(
     Any other option of the training is a --set, e.g. harden.normalisation=adversarial or harden.options.beta=2. Use
     what comes of it with: medrobust evaluate run.yaml --weights OUT/model.safetensors
     """
-    from medrobust.config import read_config, read_settings
     from medrobust.comparing import COMPARE_PAGE
-    from medrobust.harden_jobs import AFTER, BEFORE, CARD, COMPARISON, harden_config, measure_config
+    from medrobust.config import read_config, read_settings
+    from medrobust.harden_jobs import COMPARISON, harden_config, measure_config
     from medrobust.hardening import WEIGHTS
+    from medrobust.hardening_card import AFTER, BEFORE, CARD
 
     own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
     own |= {"split": train_split, "validation_split": validation_split}
     given = {f"harden.{name}": value for name, value in own.items() if value is not None}
     told = read_settings(settings or ())
     # --eps is what the model is to stand; what it is measured with may be told by --set threat.eps
-    shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out") or name in told}
+    shared = {
+        name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out") or name in told
+    }
     run = read_config(config, given | shared)
     folder = out or Path("hardened") / f"{run.label}-{run.harden.method}"
     progress = sys.stderr.isatty()

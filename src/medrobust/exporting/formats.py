@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.errors import InputError, MedrobustError, MissingExtraError, unknown
-from medrobust.models.onnx_file import OnnxModel
+from medrobust.models.onnx_file import EXPORTED, OnnxModel
 
 TOLD = "medrobust.json"  # what is told of the model inside the files
 INPUT, OUTPUT = "images", "outputs"
@@ -43,7 +43,7 @@ class ExportFormat:
 
 def write_torchscript(model: nn.Module, images: Tensor, path: Path, told: str) -> None:
     """Trace the model and save it, without the places of the source files on this machine."""
-    traced = torch.jit.trace(model, images, check_trace=False)
+    traced = torch.jit.trace(model, images, check_trace=False)  # type: ignore[no-untyped-call]
     traced_path = path.with_name(f"{path.name}.traced")
     torch.jit.save(traced, str(traced_path), _extra_files={TOLD: told})
     with zipfile.ZipFile(traced_path) as written, zipfile.ZipFile(path, "w") as kept:
@@ -55,7 +55,7 @@ def write_torchscript(model: nn.Module, images: Tensor, path: Path, told: str) -
 
 def read_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
     """The program of a TorchScript file, on the CPU."""
-    program: Callable[[Tensor], Tensor] = torch.jit.load(str(path), map_location="cpu")
+    program: Callable[[Tensor], Tensor] = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     return program
 
 
@@ -80,7 +80,7 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path, told: str) -> None:
         _exported(model, images), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )
     assert made is not None
-    made.model.metadata_props["medrobust"] = told
+    made.model.metadata_props[EXPORTED] = told
     made.save(path, external_data=False)
 
 

@@ -151,7 +151,7 @@ def _written(
             run = written_and_read(one, model, noise, path, inside)
             found = agreement(run, victim, images)
         except InputError as error:
-            failed[name] = str(error)
+            failed[name] = str(error).replace(f"{folder}/", "")
             continue
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()

@@ -75,10 +75,14 @@ def _curve(part: ComparedPart, names: tuple[str, str], metric: str, norm: str, r
     ]
     with style(f"{part.title} {metric} {norm} compared"):
         svg = Markup(page_svg(curves(series, of, metric, norm)))  # noqa: S704 – matplotlib escapes its text
-    ends = "; ".join(f"{plain(lines[0].attack)} clean {lines[0][metric]}, attacked {lines[-1][metric]}" for lines in series)
+    ends = "; ".join(
+        f"{plain(lines[0].attack)} clean {lines[0][metric]}, attacked {lines[-1][metric]}" for lines in series
+    )
     largest = format_eps(_eps(rows[-1]), of.unit_of(norm))
     description = f"Line chart of {metric_name(metric)} in the worst case against eps. To eps {largest}: {ends}."
-    return ComparedCurve(svg, description, f"{metric_heading(metric)} in the worst case against eps ({format_norm(norm)})")
+    return ComparedCurve(
+        svg, description, f"{metric_heading(metric)} in the worst case against eps ({format_norm(norm)})"
+    )
 
 
 def _eps(row: Row) -> float:

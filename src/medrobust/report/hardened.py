@@ -66,7 +66,7 @@ class BeforeAfter:
 
     part: ComparedPart
     metric: str
-    lines: list[tuple[str, str, str, str]]
+    lines: list[list[str]]
 
 
 def hardening_card(
@@ -143,7 +143,7 @@ def _before_after(part: ComparedPart) -> BeforeAfter:
         ):
             interval = format_interval(as_float(row[low]), as_float(row[high]))
             figures.append(f"{format_value(as_float(row[name]))} {interval}".strip())
-        lines.append((where, *figures))
+        lines.append([where, *figures])
     return BeforeAfter(part, metric_heading(metric), lines)
 
 
