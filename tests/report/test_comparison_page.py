@@ -53,7 +53,7 @@ class Text(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    records = classifier_records()
+    records = classifier_records(attacks=("fgsm", "pgd"))
     return mr.compare(a_run(records), a_run(held(records)), names=("before", HOSTILE), resamples=100).html()
 
 
