@@ -8,7 +8,7 @@ from medrobust.attacks.attack import BatchAttack
 
 ROOMS = {name: home.removeprefix("medrobust.").partition(".")[0] for name, home in _HOMES.items()}
 PAGES = {
-    "running": ("run", "transferring", "guards", "hardening", "training"),
+    "running": ("run", "transferring", "tradeoffs", "guards", "hardening", "training", "exporting"),
     "data": ("data", "region"),
     "models": ("victim", "black_box", "models", "tasks"),
     "threats": ("threat", "transforms"),

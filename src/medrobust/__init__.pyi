@@ -114,6 +114,7 @@ from medrobust.models import (
     load_model as load_model,
     load_weights as load_weights,
 )
+from medrobust.exporting import Exported as Exported, export as export
 from medrobust.region import Region as Region
 from medrobust.run import Run as Run, evaluate as evaluate, load_run as load_run
 from medrobust.hardening import Hardened as Hardened, harden as harden

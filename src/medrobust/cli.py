@@ -14,6 +14,7 @@ import typer
 from medrobust._version import __version__
 from medrobust.cli_compare import compare, tradeoff
 from medrobust.cli_data import app as data_app
+from medrobust.cli_export import export
 from medrobust.cli_guards import certify, screen
 from medrobust.cli_harden import harden
 from medrobust.cli_lists import attacks, doctor, formats, models
@@ -219,8 +220,8 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("ru
     _say(f"{path} written; start it with: medrobust evaluate {path}")
 
 
-COMMANDS = (harden, certify, screen, view, compare, tradeoff, stability, reproduce, attacks, formats, models, doctor)
-for command in COMMANDS:
+_MEASURING = (stability, reproduce, certify, screen)
+for command in (*_MEASURING, harden, export, view, compare, tradeoff, attacks, formats, models, doctor):
     app.command()(command)
 
 

@@ -14,11 +14,12 @@ from medrobust.errors import InputError
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of a run, e.g. before hardening.", show_default=False)],
     second: Annotated[Path, typer.Argument(help="Folder of another, e.g. after it.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for compare.csv and compare.md; must not exist yet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a page, tables and text; must not exist yet.")] = None,
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 2000,
 ) -> None:
     """Compare two runs on the same images, paired: is the second better, and is that shown?"""
+    from medrobust.comparing import COMPARE_PAGE
     from medrobust.comparing import compare as compare_two
     from medrobust.evaluation import check_output_folder
 
@@ -28,7 +29,7 @@ def compare(
     console().print(found)
     if out is not None:
         found.save(out)
-        say(f"written: {out / 'compare.csv'}, {out / 'compare.md'}")
+        say(f"written: {out / COMPARE_PAGE}, compare.csv, compare.md")
 
 
 def tradeoff(

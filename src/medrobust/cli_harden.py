@@ -70,16 +70,22 @@ def harden(
     Any other option of the training is a --set, e.g. harden.normalisation=adversarial or harden.options.beta=2. Use
     what comes of it with: medrobust evaluate run.yaml --weights OUT/model.safetensors
     """
+    from medrobust.comparing import COMPARE_PAGE
     from medrobust.config import read_config, read_settings
     from medrobust.harden_grid import TRADEOFF, harden_each, measure_each
-    from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_config
+    from medrobust.harden_jobs import COMPARISON, harden_config, measure_config
     from medrobust.hardening import WEIGHTS
+    from medrobust.hardening_card import AFTER, BEFORE, CARD
 
     own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
     own |= {"split": train_split, "validation_split": validation_split}
     given = {f"harden.{name}": value for name, value in own.items() if value is not None}
-    shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
-    run = read_config(config, given | shared | read_settings(settings or ()))
+    told = read_settings(settings or ())
+    # --eps is what the model is to stand; what it is measured with may be told by --set threat.eps
+    shared = {
+        name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out") or name in told
+    }
+    run = read_config(config, given | shared)
     folder = out or Path("hardened") / f"{run.label}-{run.harden.label}"
     progress = sys.stderr.isatty()
     if len(run.harden.each()) > 1:
@@ -87,10 +93,11 @@ def harden(
             say(f"{place / WEIGHTS}: {'trained already' if one is None else one.summary()}")
         if measure:
             console().print(measure_each(run, folder, progress=progress))
-            say(f"figures: {folder / TRADEOFF}")
+            say(f"figures: {folder / TRADEOFF}; of each model its reports, {COMPARISON}/{COMPARE_PAGE} and {CARD}")
         return
     found = harden_config(run, folder, progress=progress)
     say(f"{folder / WEIGHTS}: {found.summary()}")
     if measure:
         console().print(measure_config(run, folder, progress=progress))
         say(f"reports: {folder / BEFORE / 'report.html'}, {folder / AFTER / 'report.html'}")
+        say(f"compared: {folder / COMPARISON / COMPARE_PAGE}; model card: {folder / CARD}")

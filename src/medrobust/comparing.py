@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 from rich.console import Console, RenderableType
 
 from medrobust.evaluation.storage import new_folder, write_whole
-from medrobust.report.run_comparison import markdown_comparison, terminal_comparison
+from medrobust.report.comparison_page import comparison_page
+from medrobust.report.run_comparison import ComparedRuns, markdown_comparison, terminal_comparison
 from medrobust.run import Run, load_run
 from medrobust.statistics.pairing import PairedPart
 from medrobust.statistics.run_comparison import compare_runs
 from medrobust.statistics.summary import RESAMPLES
+
+COMPARE_PAGE = "compare.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,28 +29,42 @@ class RunComparison:
         table: one row per part, condition and metric; the columns are described in `docs/records.md`.
         pairs: how the parts of the runs were matched, with notes on what was left out.
         names: what the runs are called.
+        runs: the two runs.
     """
 
     table: pl.DataFrame
     pairs: list[PairedPart]
     names: tuple[str, str]
+    runs: tuple[Run, Run]
+
+    @cached_property
+    def told(self) -> ComparedRuns:
+        """All that is shown, with the checks of trust of both runs."""
+        one, other = (run.trust for run in self.runs)
+        trust = [(one.get(pair.names[0], []), other.get(pair.names[1], [])) for pair in self.pairs]
+        return ComparedRuns(self.table, self.pairs, self.names, trust)
 
     def markdown(self) -> str:
         """The comparison as a page in Markdown."""
-        return markdown_comparison(self.table, self.pairs, self.names)
+        return markdown_comparison(self.told)
+
+    def html(self) -> str:
+        """The comparison as one HTML page that needs nothing else: sentences, curves, tables, checks of trust."""
+        return comparison_page(self.told, [run.info for run in self.runs])
 
     def save(self, folder: str | Path) -> None:
-        """Write `compare.csv` and `compare.md` to a new folder, whole or not at all.
+        """Write `compare.html`, `compare.csv` and `compare.md` to a new folder, whole or not at all.
 
         Raises:
             InputError: the folder is not empty, or cannot be written.
         """
         with new_folder(Path(folder)) as unfinished:
+            write_whole(unfinished / COMPARE_PAGE, self.html().encode())
             write_whole(unfinished / "compare.csv", self.table.write_csv().encode())
             write_whole(unfinished / "compare.md", self.markdown().encode())
 
     def __rich__(self) -> RenderableType:
-        return terminal_comparison(self.table, self.pairs, self.names)
+        return terminal_comparison(self.told)
 
     def __repr__(self) -> str:
         text = io.StringIO()
@@ -87,4 +105,4 @@ def compare(
         confidence=confidence,
         seed=seed,
     )
-    return RunComparison(table, pairs, names or (called[0], called[1]))
+    return RunComparison(table, pairs, names or (called[0], called[1]), (one, other))

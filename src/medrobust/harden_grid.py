@@ -9,8 +9,9 @@ from pathlib import Path
 from medrobust.config import RunConfig
 from medrobust.errors import InputError
 from medrobust.evaluation.storage import check_output_folder, write_whole
-from medrobust.harden_jobs import AFTER, BEFORE, harden_config, measure_into
+from medrobust.harden_jobs import harden_config, measure_config
 from medrobust.hardening import WEIGHTS, Hardened
+from medrobust.hardening_card import AFTER, BEFORE
 from medrobust.tradeoffs import Tradeoff, tradeoff
 
 ASKED, TRADEOFF = "hardening.json", "tradeoff"
@@ -42,15 +43,15 @@ def harden_each(config: RunConfig, folder: Path, *, progress: bool = False) -> I
 
 
 def measure_each(config: RunConfig, folder: Path, *, progress: bool = False) -> Tradeoff:
-    """Measure the model as it was and each that was made of it, and write what robustness costs to `tradeoff/`.
+    """Measure the model as it was and each that was made of it, as `measure_config`, and write `tradeoff/`.
 
     Raises:
         InputError: anything in the configuration cannot be used.
     """
-    runs = {BEFORE: measure_into(config, folder / BEFORE, None, progress=progress)}
+    runs = {BEFORE: folder / BEFORE}
     for name in config.harden.each():
-        place = folder / name
-        runs[name] = measure_into(config, place / AFTER, place / WEIGHTS, progress=progress)
+        measure_config(config, folder / name, before=folder / BEFORE, progress=progress)
+        runs[name] = folder / name / AFTER
     found = tradeoff(runs)
     if not (folder / TRADEOFF).exists():
         found.save(folder / TRADEOFF)

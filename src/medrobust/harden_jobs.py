@@ -11,12 +11,13 @@ from medrobust.config import EMBEDDED, DataConfig, RunConfig
 from medrobust.data import Dataset, open_dataset
 from medrobust.data.subset import check_apart
 from medrobust.errors import InputError
-from medrobust.evaluation.storage import RUN_JSON, check_output_folder
+from medrobust.evaluation.storage import RUN_JSON, check_output_folder, write_whole
 from medrobust.hardening import WEIGHTS, Hardened, harden
+from medrobust.hardening_card import AFTER, BEFORE, CARD, card_of
 from medrobust.jobs import build_parts, run_config
 from medrobust.training import Validation
 
-CHECKPOINT, AFTER, BEFORE = "checkpoint.safetensors", "after", "before"
+CHECKPOINT, COMPARISON = "checkpoint.safetensors", "comparison"
 USUAL_ATTACKS: dict[str, dict[str, object]] = {"medrobust": {}}
 
 
@@ -59,26 +60,32 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
     return found
 
 
-def measure_config(config: RunConfig, folder: Path, *, progress: bool = False) -> RunComparison:
-    """Measure the model before and after on the test images, write both runs into the folder, and compare them.
+def measure_config(
+    config: RunConfig, folder: Path, *, before: Path | None = None, progress: bool = False
+) -> RunComparison:
+    """Measure the model before and after on the test images, and write both runs, their comparison and a model card.
 
     The attacks are those of the configuration; where it names none, the ensemble `medrobust`, which no method learns
-    from.
+    from. A run that is there already is taken as it is.
+
+    Args:
+        config: as of `harden_config`.
+        folder: of the hardened model.
+        before: where the run of the model as it was is, or goes to; `before` in the folder when not given.
+        progress: show progress bars on standard error.
 
     Raises:
         InputError: anything in the configuration cannot be used.
     """
-    measure_into(config, folder / BEFORE, None, progress=progress)
-    measure_into(config, folder / AFTER, folder / WEIGHTS, progress=progress)
-    return compare(folder / BEFORE, folder / AFTER)
+    first = _measured(config, before or folder / BEFORE, None, progress)
+    found = compare(first, _measured(config, folder / AFTER, folder / WEIGHTS, progress))
+    if not (folder / COMPARISON).exists():
+        found.save(folder / COMPARISON)
+    write_whole(folder / CARD, card_of(folder, found).encode())
+    return found
 
 
-def measure_into(config: RunConfig, folder: Path, weights: Path | None, *, progress: bool = False) -> Path:
-    """Measure the configured model, with other weights if given, into a folder, unless a run is there; gives it back.
-
-    Raises:
-        InputError: anything in the configuration cannot be used.
-    """
+def _measured(config: RunConfig, folder: Path, weights: Path | None, progress: bool) -> Path:
     if (folder / RUN_JSON).exists():
         return folder
     if "attacks" not in config.model_fields_set:

@@ -57,7 +57,11 @@ class Hardened:
         with new_folder(Path(folder)) as unfinished:
             weights = {name: value.contiguous() for name, value in self.victim.model.state_dict().items()}
             (unfinished / WEIGHTS).write_bytes(save(weights))
-            told = {**self.told, "outcome": asdict(self.outcome)}
+            told = {
+                **self.told,
+                "weights_sha256": weights_fingerprint(self.victim.model),
+                "outcome": asdict(self.outcome),
+            }
             (unfinished / TOLD).write_text(json.dumps(told, indent=2), encoding="utf-8")
 
 

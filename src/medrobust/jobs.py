@@ -208,7 +208,12 @@ def _black_box(model: nn.Module, task: Task, bounds: tuple[float, float], settin
     for name in ("defence", *settings.victim_options()):
         if getattr(settings, name) is not None:
             raise InputError(f"model.{name} is for networks; a black box runs as it is, leave it out")
-    return BlackBox(model, task, bounds, settings.mean, settings.std, probabilities=settings.probabilities)
+    mean, std = settings.mean, settings.std
+    if getattr(model, "in_data_units", False) and (mean is not None or std is not None):
+        mean = std = None
+        told = f"{settings.source} has its normalisation inside, as medrobust exported it: mean and std are left out"
+        warnings.warn(told, MedrobustWarning, stacklevel=2)
+    return BlackBox(model, task, bounds, mean, std, probabilities=settings.probabilities)
 
 
 def _surrogates(info: DatasetInfo, config: RunConfig, victim: Victim) -> dict[str, Victim]:

@@ -288,9 +288,9 @@ def _describe_check(part: PartInfo, check: Aftercheck) -> PartInfo:
     return replace(part, dataset=dataset, **model_fields(check.victim, check.name))
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of this package, Python and the packages that figures may depend on."""
-    packages = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "polars")
+def installed_versions(*more: str) -> dict[str, str]:
+    """Versions of this package, Python, the packages that figures may depend on, and `more`."""
+    packages = ("torch", "torchvision", "timm", "torchmetrics", "numpy", "polars", *more)
     found = {"medrobust": __version__, "python": platform.python_version()}
     for package in packages:
         try:

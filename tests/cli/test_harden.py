@@ -54,9 +54,30 @@ def test_a_model_is_hardened_and_measured_before_and_after(medrobust, data):
     assert told["threat"]["eps"] == 2 / 255
     assert told["outcome"]["history"][-1]["attacked"] > told["outcome"]["history"][0]["attacked"]
     assert not list(Path().glob(".hard*"))  # nothing of the training under way is left
+    assert "compared: hard/comparison/compare.html; model card: hard/model-card.md" in err.splitlines()[-1]
+    assert "on the same test images" in Path("hard/model-card.md").read_text().lower()
+    assert before.info.parts["halvesmnist"].threats == [{**told["threat"], "eps": 2 / 255}]  # as --set said
+    export_of_the_hardened_model(medrobust, data)
     code, _, err = medrobust(*data, "--out", "hard")
     assert code == 2
     assert "hard is not an empty folder" in err or "holds another run" in err
+
+
+def export_of_the_hardened_model(medrobust, data) -> None:
+    """The card of the hardening goes along with the files of its weights, and with no others."""
+    where = ("export", *data[1:5], "--mean", 0.43, "--std", 0.05, "--to", "torchscript")
+    code, _, err = medrobust(*where, "--weights", "hard/model.safetensors", "--out", "files")
+    assert code == 0, err
+    assert "files/model.pt: differs from the model by" in err
+    card, hardened = (Path(folder, "model-card.md").read_text() for folder in ("files", "hard"))
+    assert card.startswith(hardened.strip())
+    assert json.loads(Path("files/export.json").read_text())["hardened"] is True
+    told = json.loads(Path("hard/training.json").read_text())
+    Path("hard/training.json").write_text(json.dumps({**told, "weights_sha256": "0" * 64}))
+    code, _, err = medrobust(*where, "--weights", "hard/model.safetensors", "--out", "others")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "hard is of a model with other weights than the one to export" in err
+    assert not Path("others").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from synthetic_run import (
 )
 
 from medrobust.errors import InputError
-from medrobust.report.run_comparison import compared_parts
+from medrobust.report.run_comparison import ComparedRuns
 from medrobust.statistics import summarise
 from medrobust.statistics.comparison import sign_flip_test
 from medrobust.statistics.paired_tests import holm
@@ -101,9 +101,11 @@ def test_values_are_those_of_the_summaries():
     table, _ = compare_runs(*runs, resamples=100)
     for which, run in zip(("first", "second"), runs, strict=True):
         key = ["attack", "norm", "eps", "metric"]
-        both = table.join(summarise(*run, resamples=50), key)
+        both = table.join(summarise(*run, resamples=100), key, suffix=" there")
         assert len(both) == len(table)
         assert both[which].to_numpy() == pytest.approx(both["value"].to_numpy())
+        for end in ("low", "high"):
+            assert both[f"{which}_{end}"].equals(both[f"{end} there"].alias(f"{which}_{end}")), end
 
 
 def test_what_holds_better_is_shown_to_be():
@@ -364,10 +366,10 @@ def test_rows_of_parts_of_other_names_name_both():
     records = classifier_records()
     table, pairs = compare_runs(a_run(records, name="before"), a_run(records, name="after"), resamples=20)
     assert set(table.select("part", "second_part").iter_rows()) == {("before", "after")}
-    [(title, answer, blocks, _)] = compared_parts(table, pairs, ("A", "B"))
-    assert title == "before · after"
-    assert answer
-    assert blocks
+    [part] = ComparedRuns(table, pairs, ("A", "B"), [((), ())]).parts
+    assert part.title == "before · after"
+    assert part.answer
+    assert part.blocks
 
 
 def test_masks_cannot_be_compared_by_id():

@@ -25,6 +25,8 @@ FLOATS: Mapping[str, type[np.floating[Any]]] = {
     "tensor(double)": np.float64,
 }
 
+EXPORTED = "medrobust"  # metadata of a file that `medrobust export` wrote
+
 
 class OnnxModel(Predictor):
     """A Predictor of the first output of an ONNX file with one input `(B, C, *spatial)`.
@@ -40,6 +42,8 @@ class OnnxModel(Predictor):
     """
 
     file_sha256: torch.Tensor
+    in_data_units: bool
+    """Whether `medrobust export` wrote it: its normalisation is then inside."""
 
     def __init__(self, path: Path) -> None:
         self.session = _opened(path)
@@ -48,6 +52,7 @@ class OnnxModel(Predictor):
             found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
             raise InputError(f"{path}: a model must have one input of float images (B, C, *spatial), got {found}")
         (self.input,) = inputs
+        self.in_data_units = EXPORTED in self.session.get_modelmeta().custom_metadata_map
         length = self.input.shape[0]
         self.length = length if isinstance(length, int) else None
         super().__init__(self._run, numpy=True, batch_size=self.length, name=f"onnx:{path}")

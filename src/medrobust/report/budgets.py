@@ -27,6 +27,12 @@ def meanings(norms: list[str], part: PartInfo) -> list[str]:
     return [_MEANING[kind] + _options(norm, part) for norm in norms if (kind := _kind(norm)) is not None]
 
 
+def untested_kinds(norms: list[str]) -> list[str]:
+    """The norms and families that are not among these, as they are printed."""
+    ran = {_kind(norm) for norm in norms}
+    return [format_norm(kind) for kind in _MEANING if kind not in ran]
+
+
 def own_units(norms: list[str], part: PartInfo) -> bool:
     """Whether a budget is in another unit than the images."""
     return any(part.unit_of(norm) != part.dataset.unit for norm in norms)

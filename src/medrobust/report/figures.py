@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from medrobust.report.table import Line, PartTable
 from medrobust.report.units import range_name, share_of_range
 from medrobust.statistics import CLEAN, WORST_CASE
 
-BANDS = 4  # with more lines their bands only hide each other: the worst case keeps its own
+_BANDS = 4  # with more lines their bands only hide each other: the worst case keeps its own
 
 
 def curve_svg(table: PartTable, part: PartInfo, metric: str, norm: str) -> str:
@@ -38,22 +39,31 @@ def _name(part: PartInfo, metric: str, norm: str) -> str:
 
 
 def _curve(table: PartTable, part: PartInfo, metric: str, norm: str) -> Figure:
-    series = _series(table, norm)
+    return curves([[table.clean, *lines] for lines in _series(table, norm)], part, metric, norm)
+
+
+def curves(series: Sequence[list[Line]], part: PartInfo, metric: str, norm: str) -> Figure:
+    """The metric against eps, a curve for each series: its clean line, then those of its attack by rising eps."""
     figure = Figure(figsize=(5.6, 3.5), layout="constrained")
     axes = figure.add_subplot()
-    bands = len(series) - 1 <= BANDS
+    draw_curves(axes, series, part, metric, norm)
+    second_axis(axes, norm, part)
+    return figure
+
+
+def draw_curves(axes: Axes, series: Sequence[list[Line]], part: PartInfo, metric: str, norm: str) -> None:
+    """The same into axes, but for the second scale."""
+    bands = len(series) - 1 <= _BANDS
     for place, lines in enumerate(series):
-        draw_line(axes, lines, table.clean, metric, place, bands)
-    eps_ticks(axes, [line.eps for line in series[-1]], part.unit_of(norm))
-    drawn = [cell for lines in [[table.clean], *series] for line in lines if (cell := line[metric])]
+        _draw(axes, lines, metric, place, bands)
+    _ticks(axes, [line.eps for line in series[-1][1:]], part.unit_of(norm))
+    drawn = [cell for lines in series for line in lines if (cell := line[metric])]
     lowest = min((value for cell in drawn for value in (cell.value, cell.low) if value is not None), default=0)
     axes.set_ylim(min(0.0, lowest) - 0.03, 1.03)
-    label_ends(axes, series, metric)
+    _label_ends(axes, series, metric)
     axes.set_ylabel(metric_name(metric))
     axes.set_xlabel(f"eps ({format_norm(norm)})")
-    second_axis(axes, norm, part)
     axes.grid(axis="y")
-    return figure
 
 
 def second_axis(axes: Axes, norm: str, part: PartInfo) -> None:
@@ -95,11 +105,10 @@ def _series(table: PartTable, norm: str) -> list[list[Line]]:
     return [*by_attack.values(), *([worst] if len(by_attack) > 1 and worst else [])]
 
 
-def draw_line(axes: Axes, lines: list[Line], clean: Line, metric: str, place: int, bands: bool) -> None:
-    """One attack's figures over its budgets, from clean on; the worst case stands out and always has its band."""
-    worst = lines[0].attack == WORST_CASE
+def _draw(axes: Axes, lines: list[Line], metric: str, place: int, bands: bool) -> None:
+    worst = lines[-1].attack == WORST_CASE
     color = INK if worst else SERIES[place % len(SERIES)]
-    points = [line for line in [clean, *lines] if line[metric].value is not None]
+    points = [line for line in lines if line[metric].value is not None]
     axes.plot(
         [line.eps for line in points],
         [value for line in points if (value := line[metric].value) is not None],
@@ -123,7 +132,7 @@ def draw_line(axes: Axes, lines: list[Line], clean: Line, metric: str, place: in
             axes.fill_between(eps, low, high, color=color, alpha=0.12, linewidth=0)
 
 
-def label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
+def _label_ends(axes: Axes, series: Sequence[list[Line]], metric: str) -> None:
     """Names at the ends of the lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
     ends = sorted(
@@ -163,7 +172,7 @@ def label_ends(axes: Axes, series: list[list[Line]], metric: str) -> None:
         )
 
 
-def eps_ticks(axes: Axes, eps: list[float], unit: str) -> None:
+def _ticks(axes: Axes, eps: list[float], unit: str) -> None:
     """A tick at every eps; a label where it does not run into the next one."""
     axes.set_xlim(0, eps[-1])
     shown: list[float] = []

@@ -20,7 +20,7 @@ def markdown_files(told: Told) -> dict[str, bytes]:
         .get_template("report.md.j2")
         .render(info=told.info, sections=told.sections, evidence=told.evidence, config=told.config, figure_name=_name)
     )
-    files = {"": _tidy(text)}
+    files = {"": tidy(text)}
     for section in told.sections:
         for number, figure in enumerate(section.figures, 1):
             assert section.table is not None  # where there are figures there is a table
@@ -34,7 +34,7 @@ def model_card(told: Told) -> dict[str, bytes]:
     """A section "Adversarial robustness" to put into a model card."""
     told = told.without_images
     text = templates().get_template("model_card.md.j2").render(info=told.info, sections=told.sections)
-    return {"": _tidy(text)}
+    return {"": tidy(text)}
 
 
 def _name(section: Section, number: int) -> str:
@@ -42,7 +42,7 @@ def _name(section: Section, number: int) -> str:
     return f"figures/{section.anchor}-{number}"
 
 
-def _tidy(text: str) -> bytes:
+def tidy(text: str) -> bytes:
     """Never two empty lines in a row, none at the ends."""
     lines: list[str] = []
     for line in text.splitlines():

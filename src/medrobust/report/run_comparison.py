@@ -1,4 +1,4 @@
-"""Two runs beside each other as a person reads them: sentences, a table for the terminal, a page in Markdown."""
+"""Two runs beside each other as a person reads them: sentences, a table for the terminal, Markdown."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from medrobust.report.numbers import (
     metric_heading,
     plain,
 )
+from medrobust.report.run_trust import Checks, TrustComparison, trust_comparison
 from medrobust.statistics import CLEAN, LEAST_CLUSTERS, SIGNIFICANCE, TASK_TRAITS, WORST_CASE
 from medrobust.statistics.across import area_name, strongest_name
 from medrobust.statistics.pairing import PairedPart
 from medrobust.statistics.run_comparison import BETTER, NOT_SHOWN, TOO_FEW, WORSE
 
 Row = dict[str, object]
-_HEADINGS = ("under", "difference", "p (Holm)", "verdict")
+HEADINGS = ("difference", "p (Holm)", "verdict")
 
 
 @dataclass(frozen=True)
@@ -42,44 +43,90 @@ class Block:
     lines: list[list[str]]
 
 
-def compared_parts(
-    table: pl.DataFrame, pairs: Sequence[PairedPart], names: tuple[str, str]
-) -> Iterator[tuple[str, list[str], list[Block], list[str]]]:
-    """Of each part its title, what is shown in sentences, its blocks of lines, and what to know of them."""
-    for pair in pairs:
-        rows = table.filter(part=pair.names[0], second_part=pair.names[1]).rows(named=True)
-        yield _title(pair), _answer(rows, pair, names), _blocks(rows, pair, names), _notes(rows, pair, names)
+@dataclass(frozen=True)
+class ComparedPart:
+    """One part of both runs: what is shown in sentences, lines of figures, the checks of trust, what to know of them.
+
+    `rows` are those of the table.
+    """
+
+    title: str
+    answer: list[str]
+    blocks: list[Block]
+    trust: TrustComparison
+    notes: list[str]
+    pair: PairedPart
+    rows: list[Row]
 
 
-def terminal_comparison(table: pl.DataFrame, pairs: Sequence[PairedPart], names: tuple[str, str]) -> Group:
+@dataclass(frozen=True)
+class ComparedRuns:
+    """All that is shown of two runs.
+
+    Attributes:
+        table: as `medrobust.statistics.run_comparison.RUNS_SCHEMA`.
+        pairs: how their parts were matched.
+        names: what the runs are called.
+        trust: the checks of each of the parts.
+    """
+
+    table: pl.DataFrame
+    pairs: Sequence[PairedPart]
+    names: tuple[str, str]
+    trust: Sequence[Checks]
+
+    @property
+    def parts(self) -> Iterator[ComparedPart]:
+        """In the order of the first run."""
+        for pair, checks in zip(self.pairs, self.trust, strict=True):
+            rows = self.table.filter(part=pair.names[0], second_part=pair.names[1]).rows(named=True)
+            yield ComparedPart(
+                _title(pair),
+                _answer(rows, pair, self.names),
+                _blocks(rows, pair, self.names),
+                trust_comparison(checks, self.names),
+                _notes(rows, pair, self.names),
+                pair,
+                rows,
+            )
+
+
+def terminal_comparison(runs: ComparedRuns) -> Group:
     """For the terminal."""
     shown: list[RenderableType] = []
-    for title, answer, blocks, notes in compared_parts(table, pairs, names):
+    for part in runs.parts:
         shown += [Text()] if shown else []
-        shown += [Text(title, style="bold"), *map(Text, answer)]
-        for block in blocks:
+        shown += [Text(part.title, style="bold"), *map(Text, part.answer)]
+        shown += [Text(told, style="bold red") for told in part.trust.failed]
+        for block in part.blocks:
             lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", title_justify="left")
-            for heading in (block.heading, *(plain(name, 20) for name in names), *_HEADINGS[1:]):
+            for heading in (block.heading, *(plain(name, 20) for name in runs.names), *HEADINGS):
                 lines.add_column(Text(heading), overflow="fold")
             for line in block.lines:
                 lines.add_row(*map(Text, line))
             shown += [Text(), lines]
-        shown += [Text(), *(Text(note, style="dim") for note in notes)]
+        shown += [Text(), *(Text(note, style="dim") for note in (*part.trust.lines, *part.notes))]
     return Group(*shown)
 
 
-def markdown_comparison(table: pl.DataFrame, pairs: Sequence[PairedPart], names: tuple[str, str]) -> str:
+def markdown_comparison(runs: ComparedRuns) -> str:
     """A page in Markdown."""
-    first, second = (plain(name, 40) for name in names)
+    first, second = (plain(name, 40) for name in runs.names)
     written = [f"# {markdown_text(first)} and {markdown_text(second)} compared"]
-    for title, answer, blocks, notes in compared_parts(table, pairs, names):
-        written += [f"## {markdown_text(title)}", *map(markdown_text, answer)]
-        for block in blocks:
-            headings = [block.heading, first, second, *_HEADINGS[1:]]
-            rows = [headings, ["---"] * len(headings), *block.lines]
-            written.append("\n".join("| " + " | ".join(map(markdown_text, row)) + " |" for row in rows))
-        written.append("\n".join(f"- {markdown_text(note)}" for note in notes))
+    for part in runs.parts:
+        written += [f"## {markdown_text(part.title)}", *map(markdown_text, part.answer)]
+        written += [f"**{markdown_text(told)}**" for told in part.trust.failed]
+        written += [_markdown_table([block.heading, first, second, *HEADINGS], block.lines) for block in part.blocks]
+        if part.trust.rows:
+            checks = [[row.title, row.first.verdict, row.second.verdict] for row in part.trust.rows]
+            written.append(_markdown_table(["Check of trust", first, second], checks))
+        written.append("\n".join(f"- {markdown_text(note)}" for note in part.notes))
     return "\n\n".join(written) + "\n"
+
+
+def _markdown_table(headings: list[str], lines: list[list[str]]) -> str:
+    rows = [headings, ["---"] * len(headings), *lines]
+    return "\n".join("| " + " | ".join(map(markdown_text, row)) + " |" for row in rows)
 
 
 def _title(pair: PairedPart) -> str:

@@ -15,9 +15,9 @@ from rich.text import Text
 from medrobust.evaluation.records import PartInfo
 from medrobust.report.budgets import budget_text
 from medrobust.report.drawing import MARKERS, SERIES, file_png, file_svg, on_white, style
-from medrobust.report.figures import BANDS, draw_line, eps_ticks, label_ends
+from medrobust.report.figures import draw_curves
 from medrobust.report.markdown_text import markdown_text
-from medrobust.report.numbers import as_float, format_norm, metric_heading, metric_name, plain
+from medrobust.report.numbers import as_float, metric_heading, metric_name, plain
 from medrobust.report.table import Cell, Line
 
 _NOTE = (
@@ -86,18 +86,13 @@ def _cell(row: dict[str, object], when: Literal["clean", "attacked"]) -> Cell:
 
 def _curves(axes: Axes, rows: pl.DataFrame, info: PartInfo, norm: str, metric: str) -> None:
     series: list[list[Line]] = []
-    models = rows.group_by("model", maintain_order=True)
-    for place, ((model,), of_model) in enumerate(models):
+    for (model,), of_model in rows.group_by("model", maintain_order=True):
         lines = of_model.sort("eps").rows(named=True)
         clean = Line(str(model), "", 0.0, {metric: _cell(lines[0], "clean")})
-        series.append([Line(str(model), norm, float(row["eps"]), {metric: _cell(row, "attacked")}) for row in lines])
-        draw_line(axes, series[-1], clean, metric, place, rows["model"].n_unique() <= BANDS)
-    eps_ticks(axes, [line.eps for line in series[0]], info.unit_of(norm))
-    axes.set_ylim(-0.03, 1.03)
-    label_ends(axes, series, metric)
+        attacked = (Line(str(model), norm, float(row["eps"]), {metric: _cell(row, "attacked")}) for row in lines)
+        series.append([clean, *attacked])
+    draw_curves(axes, series, info, metric, norm)
     axes.set_ylabel(f"{metric_name(metric)}, worst case")
-    axes.set_xlabel(f"eps ({format_norm(norm)})")
-    axes.grid(axis="y")
 
 
 def _cost(axes: Axes, rows: pl.DataFrame, info: PartInfo, metric: str) -> None:

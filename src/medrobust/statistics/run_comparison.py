@@ -33,7 +33,11 @@ RUNS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "eps": pl.Float64,
     "metric": pl.String,
     "first": pl.Float64,
+    "first_low": pl.Float64,  # its interval; null where there is none
+    "first_high": pl.Float64,
     "second": pl.Float64,
+    "second_low": pl.Float64,
+    "second_high": pl.Float64,
     "difference": pl.Float64,  # the second less the first
     "low": pl.Float64,  # of the difference; null where it does not vary
     "high": pl.Float64,
@@ -110,14 +114,11 @@ def _rows(pair: PairedPart, resamples: int, confidence: float, seed: int) -> lis
 
 def _row(one: Figure, other: Figure, pair: PairedPart, confidence: float) -> dict[str, object]:
     key = dict(zip(("attack", "norm", "eps"), one.key, strict=True))
-    row: dict[str, object] = {
-        "part": pair.names[0],
-        "second_part": pair.names[1],
-        **key,
-        "metric": one.metric,
-        "first": one.value,
-    }
-    row |= {"second": other.value, "n": min(one.n, other.n), "clusters": min(one.clusters, other.clusters)}
+    row: dict[str, object] = {"part": pair.names[0], "second_part": pair.names[1], **key, "metric": one.metric}
+    for name, figure in (("first", one), ("second", other)):
+        low, high = _ends(figure, confidence)
+        row |= {name: figure.value, f"{name}_low": low, f"{name}_high": high}
+    row |= {"n": min(one.n, other.n), "clusters": min(one.clusters, other.clusters)}
     row |= {"resampled": pair.clusters.kind, "confidence": confidence}
     row |= {"difference": None, "p_value": None}
     if one.value is None or other.value is None or one.resampled is None or other.resampled is None:
@@ -125,9 +126,13 @@ def _row(one: Figure, other: Figure, pair: PairedPart, confidence: float) -> dic
     difference = combined(_second_less_first, [one.resampled, other.resampled])
     clusters = min(one.clusters, other.clusters)
     made = Figure(one.metric, one.key, other.value - one.value, min(one.n, other.n), clusters, difference)
-    found = made.interval(confidence)
-    low, high = found[0] if found else (None, None)
+    low, high = _ends(made, confidence)
     return row | {"difference": made.value, "low": low, "high": high}
+
+
+def _ends(figure: Figure, confidence: float) -> tuple[float | None, float | None]:
+    found = figure.interval(confidence)
+    return found[0] if found else (None, None)
 
 
 def _second_less_first(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +89,11 @@ class Preprocessed(nn.Module):
 
     def seen(self, images: Tensor) -> Tensor:
         """What the model is given for these images, differentiable in them."""
-        if not torch.is_grad_enabled():
+        if not (exported := _being_exported()) and not torch.is_grad_enabled():
             self._check_range(images)
         generators = self._generators(images) if self.transform.random else None
-        with torch.autocast(images.device.type, enabled=False):  # half precision is for the model alone
+        # half precision is for the model alone
+        with nullcontext() if exported else torch.autocast(images.device.type, enabled=False):
             changed = self.transform(images, self.bounds, generators)
             return normalised(in_full(changed), self.mean, self.std).to(images.dtype)
 
@@ -111,6 +113,11 @@ class Preprocessed(nn.Module):
                 f"images range from {least:g} to {most:g}, outside the bounds [{low:g}, {high:g}] of Preprocessed: it "
                 "takes them in data units, so give mean and std to it and not to the Victim"
             )
+
+
+def _being_exported() -> bool:
+    """Is the call written down for a file? What is no operation on tensors has no place there."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class PreprocessedDetector(Preprocessed):

@@ -73,7 +73,8 @@ def extended(images: Tensor, radius: int, border: Border = "reflect") -> Tensor:
         return F.pad(images, [radius] * 2 * len(spatial))
     for mode in ("reflect", "replicate"):
         # F.pad counts axes from the last
-        ends = [radius if (length > radius) == (mode == "reflect") else 0 for length in reversed(spatial)]
+        # a length that is traced is no int, and neither is what it is compared to
+        ends = [radius if bool(length > radius) == (mode == "reflect") else 0 for length in reversed(spatial)]
         if any(ends):
             images = F.pad(images, [end for axis_end in ends for end in (axis_end, axis_end)], mode=mode)
     return images
