@@ -23,6 +23,8 @@ from medrobust.cli_options import (
     SkipBad,
     Split,
     Std,
+    Surrogate,
+    SurrogateWeights,
     Weights,
     overrides,
 )
@@ -55,6 +57,8 @@ def harden(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    surrogate: Surrogate = None,
+    surrogate_weights: SurrogateWeights = None,
     seed: Seed = None,
     batch_size: BatchSize = None,
     device: Device = None,
@@ -72,8 +76,10 @@ def harden(
 
     own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
     own |= {"split": train_split, "validation_split": validation_split}
-    given = {f"harden.{name}": value for name, value in own.items() if value is not None}
+    given: dict[str, object] = {f"harden.{name}": value for name, value in own.items() if value is not None}
     shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
+    if surrogate or surrogate_weights:  # given here, it is learned from, not measured with
+        given["harden.surrogates"] = shared.pop("surrogates")
     run = read_config(config, given | shared)
     folder = out or Path("hardened") / f"{run.label}-{run.harden.method}"
     progress = sys.stderr.isatty()

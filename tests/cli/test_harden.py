@@ -19,6 +19,10 @@ def make(outputs, channels):
     return nn.Sequential(
         nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(6 * 49, outputs)
     )
+
+def other(outputs, channels):
+    torch.manual_seed(2)
+    return nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(16 * channels, outputs))
 """
 
 
@@ -57,9 +61,36 @@ def test_a_model_is_hardened_and_measured_before_and_after(medrobust, data):
     assert "hard is not an empty folder" in err or "holds another run" in err
 
 
+def test_ensemble_training_attacks_the_models_that_are_named(medrobust, data):
+    """By the options of `evaluate`, or in the file."""
+    short = ("--epochs", 1, "--set", "harden.validation_images=4", "--no-measure")
+    named = ("--method", "ensemble", "--surrogate", "python:net_to_harden:other")
+    code, _, err = medrobust(*data, *named, *short, "--out", "by-option")
+    assert code == 0, err
+    Path("run.yaml").write_text("harden: {method: ensemble, surrogates: 'python:net_to_harden:other'}\n")
+    code, _, err = medrobust("harden", "run.yaml", *data[1:], *short, "--out", "by-file")
+    assert code == 0, err
+    told = [json.loads(Path(name, "training.json").read_text()) for name in ("by-option", "by-file")]
+    assert told[0] == {**told[1], "outcome": told[0]["outcome"]}
+    assert len(told[0]["others"]) == 1
+    assert told[0]["others"][0] != told[0]["model_sha256"][:16]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (("--method", "ensemble"), "method ensemble attacks other models, too: give harden.surrogates, or --surrogate"),
+        (
+            ("--surrogate", "python:net_to_harden:other"),
+            "harden.surrogates are for the method ensemble, not for smia-at: leave them out",
+        ),
+        (
+            ("--method", "ensemble", "--surrogate-weights", "x.safetensors"),
+            "1 --surrogate-weights for 0 --surrogate: give one for each",
+        ),
+        (("--method", "ensemble", "--surrogate", "python:net_to_harden:third"), "third"),
+        (("--set", "harden.balance=classes"), "balance must be one of none, sampling, loss"),
+        (("--method", "control", "--set", "harden.warm_start=true"), "warm_start is for attacks that walk"),
         (("--method", "smia"), "unknown method 'smia'"),
         (("--split", "train"), "the training images are the test images: give harden.split, or data.split"),
         (("--train-split", "nothing"), "nothing"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from medrobust.budget import Budget
+from medrobust.config.model import SurrogateConfig, surrogates_by_source
 from medrobust.config.section import Section
 from medrobust.data import DatasetInfo
 from medrobust.errors import InputError, unknown
 from medrobust.threat import Threat, make_threat
-from medrobust.training import Method, Training, make_method
+from medrobust.training import METHODS, Method, Training, make_method
+from medrobust.training.adversarial import EnsembleTraining
+from medrobust.victim import Victim
 
 
 class HardenConfig(Section):
@@ -20,18 +24,39 @@ class HardenConfig(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
     method: str = "smia-at"
     options: dict[str, Any] = Field(default={})
+    surrogates: list[SurrogateConfig] = Field(default=[])
     eps: str | float = "2/255"
     split: str = "train"
     validation_split: str | None = None
     validation_images: int = Field(default=64, ge=1)
 
-    def build_method(self) -> Method:
-        """The method with its options.
+    @field_validator("surrogates", mode="before")
+    @classmethod
+    def _by_source(cls, value: object) -> object:
+        return surrogates_by_source(value)
+
+    def check(self) -> None:
+        """Raise `InputError` when method and options do not fit, before any model is loaded."""
+        self.training()
+        if self._of_others():
+            if not self.surrogates:
+                raise InputError("method ensemble attacks other models, too: give harden.surrogates, or --surrogate")
+            return
+        if self.surrogates:
+            raise InputError(f"harden.surrogates are for the method ensemble, not for {self.method}: leave them out")
+        self.build_method()
+
+    def build_method(self, others: Sequence[Victim] = ()) -> Method:
+        """The method with its options, for `ensemble` with the other models that it attacks.
 
         Raises:
             InputError: no such method or option, or an option has no such value.
         """
-        return make_method(self.method, **self.options)
+        given = {"others": others} if self._of_others() else {}
+        return make_method(self.method, **self.options, **given)
+
+    def _of_others(self) -> bool:
+        return self.method in METHODS and METHODS[self.method].make is EnsembleTraining
 
     def training(self) -> Training:
         """The other keys.

@@ -2,7 +2,8 @@
 
 from medrobust.training.adversarial import AdversarialTraining, Control, EnsembleTraining, SMIATraining, Smoothing
 from medrobust.training.catalogue import METHODS, MethodEntry, make_method
-from medrobust.training.engine import Course, Engine, Outcome, Seen
+from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.engine import Engine
 from medrobust.training.fast import FastTraining, FreeTraining, RandomStep
 from medrobust.training.method import Method, Step
 from medrobust.training.options import Training

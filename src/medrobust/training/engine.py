@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,64 +16,22 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from medrobust.data import Dataset, stack
+from medrobust.data import stack
 from medrobust.errors import InputError
+from medrobust.model_state import lay_out
 from medrobust.models.embedded_training import warm_up_and_cosine
 from medrobust.models.randomness import seeded
 from medrobust.threat import Threat, derived
+from medrobust.training.balance import class_weights, drawing_chances
 from medrobust.training.checkpoints import Checkpoint, fill_optimizer, optimizer_tensors
-from medrobust.training.method import Method, Step
-from medrobust.training.options import Training
+from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.method import Step
 from medrobust.training.order import Order
-from medrobust.training.stopping import stop_heard
+from medrobust.training.stopping import reason_to_stop, stop_heard
 from medrobust.training.trainee import Trainee
-from medrobust.training.validating import Validation
+from medrobust.training.warm import LastChanges
 from medrobust.training.weight_changes import at_worst_weights
 from medrobust.victim import Victim
-
-FALLEN = 0.5  # of the best figure under attack: less is a catastrophe, not the noise of a validation
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A validation: after so many steps, what is left of clean and of attacked images; the mean loss since the last."""
-
-    step: int
-    clean: float
-    attacked: float
-    loss: float | None = None
-    seconds: float = 0.0
-
-
-@dataclass
-class Outcome:
-    """What a training came to.
-
-    Attributes:
-        history: the validations; the first is of the model as it came.
-        best: the step of the weights that were kept.
-        stopped: why it ended before its last step, in a sentence; None when it did not.
-        steps: how many there were to be.
-    """
-
-    history: list[Seen] = field(default_factory=list)
-    best: int = 0
-    stopped: str | None = None
-    steps: int = 0
-
-
-@dataclass(frozen=True)
-class Course:
-    """All that decides what a training comes to."""
-
-    victim: Victim
-    training: Dataset
-    validation: Dataset
-    method: Method
-    threat: Threat
-    how: Training
-    look: Validation
-    seed: int
 
 
 class Engine:
@@ -98,12 +56,22 @@ class Engine:
         how, self.course, self.tell = course.how, course, tell
         self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
         self.fabric = Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
+        if how.warm_start and not (course.method.startable and course.threat.pixels):
+            raise InputError(
+                f"warm_start is for attacks that walk through changes of pixels: {type(course.method).__name__} "
+                f"within {course.threat.norm} has none such"
+            )
+        if course.victim.channels_last:
+            lay_out(course.victim.model, torch.channels_last)
         self.raw = Trainee(course.victim, how.normalisation)
         optimizer = torch.optim.AdamW(self.raw.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
         self.trainee, self.optimizer = self.fabric.setup(self.raw, optimizer)
-        self.order = Order(
-            len(course.training), how.batch_size // how.accumulate, derived(course.seed, "training"), 0, 0
-        )
+        task, chances = course.victim.task, None
+        if how.balance == "sampling":
+            chances = drawing_chances(task, course.training)
+        self.class_weights = class_weights(task, course.training) if how.balance == "loss" else None
+        part, seed = how.batch_size // how.accumulate, derived(course.seed, "training")
+        self.order = Order(len(course.training), part, seed, 0, 0, chances)
         self.steps = how.epochs * self.order.per_epoch
         self.average: AveragedModel | None = None
         if how.averaging:
@@ -113,6 +81,7 @@ class Engine:
         self.outcome = Outcome(steps=self.steps)
         self.best: dict[str, Tensor] = {}
         self.losses: list[float] = []
+        self.changes = LastChanges()
 
     def run(self) -> Outcome:
         """Train to the end, keep the best weights, and say how it went.
@@ -127,6 +96,8 @@ class Engine:
                 self._validate()
             self._train(asked)
         self.course.victim.model.load_state_dict(self.best)
+        if self.course.victim.channels_last:
+            lay_out(self.course.victim.model, torch.contiguous_format)
         self.course.victim.model.eval()
         self.save()
         return self.outcome
@@ -143,6 +114,7 @@ class Engine:
         }
         if self.average is not None:
             tensors["average"] = dict(self.average.state_dict())
+        tensors["changes"] = self.changes.tensors()
         Checkpoint(self.made_of, told, tensors).write(self.path)
 
     def _go_on(self, from_: Checkpoint) -> None:
@@ -154,6 +126,7 @@ class Engine:
         self.best = from_.tensors.get("best", {})
         if self.average is not None:
             self.average.load_state_dict(from_.tensors["average"])
+        self.changes.fill(from_.tensors.get("changes", {}))
 
     def _train(self, asked_to_stop: Callable[[], bool]) -> None:
         order = replace(self.order, first=self.step, steps=self.steps)
@@ -165,11 +138,12 @@ class Engine:
             generator=torch.Generator(),  # else it draws from the global one
         )
         saved = time.monotonic()
-        for images, truth, ids in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
+        loaded = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        for places, (images, truth, ids) in zip(order, loaded, strict=True):
             if self.outcome.stopped is not None:
                 break
             with seeded(derived(self.course.seed, "step", self.step)):
-                self._learn(images, truth, ids)
+                self._learn(places, images, truth, ids)
             self.step += 1
             if self._time_to_look():
                 self._validate()
@@ -183,11 +157,15 @@ class Engine:
             if stopping:
                 raise KeyboardInterrupt
 
-    def _learn(self, images: Tensor, truth: Tensor, ids: Any) -> None:
+    def _learn(self, places: list[int], images: Tensor, truth: Tensor, ids: Any) -> None:
         course, how = self.course, self.course.how
         epoch, place = divmod(self.step, self.order.per_epoch)
         seed = derived(course.seed, "attacks", epoch)
-        step = Step(self.trainee, self.raw, course.victim, images, truth, ids, self._threat(), seed)
+        victim, threat = course.victim, self._threat()
+        step = Step(self.trainee, self.raw, victim, images, truth, ids, threat, seed, self.class_weights)
+        if how.warm_start:
+            space = threat.for_truth(truth, images, victim.task.classes).space(images, victim.bounds)
+            step = replace(step, start=self.changes.starts(places, images, space, seed, ids))
         begun = self.step - place % how.accumulate  # the parts of a batch go together
         for group in self.optimizer.param_groups:
             group["lr"] = how.learning_rate * warm_up_and_cosine(begun / self.steps)
@@ -196,6 +174,8 @@ class Engine:
             if replay:
                 attacked = course.method.again(step, attacked)
             self._descend(step, attacked, last=self._moves(self.step + 1))
+        if how.warm_start:
+            self.changes.keep(places, attacked - images)
 
     def _descend(self, step: Step, attacked: Tensor, last: bool) -> None:
         how, method = self.course.how, self.course.method
@@ -253,20 +233,8 @@ class Engine:
         if seen is best or not self.best:
             self.best = {name: value.detach().cpu().clone() for name, value in victim.model.state_dict().items()}
             self.outcome.best = self.step
-        self.outcome.stopped = self._reason_to_stop(seen, best)
-
-    def _reason_to_stop(self, seen: Seen, best: Seen) -> str | None:
-        if self.step == self.steps:
-            return None
-        if self.course.method.single_step and seen.attacked < FALLEN * best.attacked:
-            return (
-                f"catastrophic overfitting: under attack {seen.attacked:.2f} was left after {seen.step} steps, "
-                f"{best.attacked:.2f} after {best.step}"
-            )
-        patience = self.course.how.patience * self.order.per_epoch
-        if patience and seen.step - best.step >= patience:
-            return f"no better figure under attack since step {best.step}"
-        return None
+        if self.step < self.steps:
+            self.outcome.stopped = reason_to_stop(course, seen, best, self.order.per_epoch)
 
 
 def _accelerator(victim: Victim) -> str:

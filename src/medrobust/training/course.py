@@ -1,0 +1,54 @@
+"""What a training is to be, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from medrobust.data import Dataset
+from medrobust.threat import Threat
+from medrobust.training.method import Method
+from medrobust.training.options import Training
+from medrobust.training.validating import Validation
+from medrobust.victim import Victim
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that decides what a training comes to."""
+
+    victim: Victim
+    training: Dataset
+    validation: Dataset
+    method: Method
+    threat: Threat
+    how: Training
+    look: Validation
+    seed: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A validation: after so many steps, what is left of clean and of attacked images; the mean loss since the last."""
+
+    step: int
+    clean: float
+    attacked: float
+    loss: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What a training came to.
+
+    Attributes:
+        history: the validations; the first is of the model as it came.
+        best: the step of the weights that were kept.
+        stopped: why it ended before its last step, in a sentence; None when it did not.
+        steps: how many there were to be.
+    """
+
+    history: list[Seen] = field(default_factory=list)
+    best: int = 0
+    stopped: str | None = None
+    steps: int = 0
