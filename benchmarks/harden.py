@@ -59,23 +59,24 @@ class Setting:
     batch_size: int
 
     def by_hand(self, loss: Loss) -> Runner:
-        """An epoch of a plain loop."""
-        model = self.make()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=HOW.learning_rate, weight_decay=HOW.weight_decay)
+        """The first epoch of a plain loop, as of a new engine."""
         data = TensorDataset(self.images.cpu(), self.truth.cpu())
 
-        def epoch() -> None:
-            for images, truth in DataLoader(data, self.batch_size, shuffle=True):
-                model.train()
-                for module in model.modules():
-                    if isinstance(module, nn.BatchNorm2d):
-                        module.eval()
-                optimizer.zero_grad()
-                torch.autograd.backward(loss(model, images.to(self.images.device), truth.to(self.images.device)))
-                nn.utils.clip_grad_norm_(model.parameters(), HOW.clip)
-                optimizer.step()
+        def prepared() -> Callable[[], None]:
+            model = self.make()
+            optimizer = torch.optim.AdamW(model.parameters(), lr=HOW.learning_rate, weight_decay=HOW.weight_decay)
 
-        return lambda: epoch
+            def epoch() -> None:
+                for images, truth in DataLoader(data, self.batch_size, shuffle=True):
+                    learning(model)
+                    optimizer.zero_grad()
+                    torch.autograd.backward(loss(model, images.to(self.images.device), truth.to(self.images.device)))
+                    nn.utils.clip_grad_norm_(model.parameters(), HOW.clip)
+                    optimizer.step()
+
+            return epoch
+
+        return prepared
 
     def ours(self, method: str, *, channels_last: bool = False) -> Runner:
         """An epoch of a new engine."""
@@ -95,6 +96,14 @@ class Unseen(Validation):
     def __call__(self, victim: mr.Victim, data: Dataset, threat: mr.Threat, seed: int) -> tuple[float, float]:
         """Nothing."""
         return 0.0, 0.0
+
+
+def learning(model: nn.Module) -> None:
+    """Train mode, with the statistics of BatchNorm as they are."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def plain(model: nn.Module, images: Tensor, truth: Tensor) -> Tensor:
@@ -131,10 +140,7 @@ def smia(model: nn.Module, images: Tensor, truth: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(terms(current, -1), current)
         moved = current.detach() + STEP * gradient.sign()
         current = (images + (moved - images).clamp(-EPS, EPS)).clamp(0, 1)
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+    learning(model)
     return terms(current.detach(), 1)
 
 
