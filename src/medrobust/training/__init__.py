@@ -3,6 +3,7 @@
 from medrobust.training.adversarial import AdversarialTraining, Control, EnsembleTraining, SMIATraining, Smoothing
 from medrobust.training.catalogue import METHODS, MethodEntry, make_method
 from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.devices import train
 from medrobust.training.engine import Engine
 from medrobust.training.fast import FastTraining, FreeTraining, RandomStep
 from medrobust.training.method import Method, Step
@@ -35,4 +36,5 @@ __all__ = [
     "Training",
     "Validation",
     "make_method",
+    "train",
 ]

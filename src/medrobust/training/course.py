@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from medrobust.data import Dataset
 from medrobust.threat import Threat
@@ -52,3 +54,8 @@ class Outcome:
     best: int = 0
     stopped: str | None = None
     steps: int = 0
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Outcome:
+        """The reverse of `dataclasses.asdict`."""
+        return cls(**{**told, "history": [Seen(**seen) for seen in told["history"]]})

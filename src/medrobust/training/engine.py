@@ -43,6 +43,7 @@ class Engine:
         made_of: fingerprint of the course, for that file.
         save_every: seconds between two writes.
         tell: hears of each step: how many there were, and the last validation.
+        fabric: of the process, where several train together, see `medrobust.training.devices`.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class Engine:
         made_of: str = "",
         save_every: float = 30.0,
         tell: Callable[[int, Seen], None] = lambda *_: None,
+        fabric: Fabric | None = None,
     ) -> None:
         how, self.course, self.tell = course.how, course, tell
         self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
-        self.fabric = Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
+        self.fabric = fabric or Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
         if how.warm_start and not (course.method.startable and course.threat.pixels):
             raise InputError(
                 f"warm_start is for attacks that walk through changes of pixels: {type(course.method).__name__} "
@@ -103,8 +105,8 @@ class Engine:
         return self.outcome
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
-        if self.path is None:
+        """Write the checkpoint, if there is to be one, in the first process."""
+        if self.path is None or not self.fabric.is_global_zero:
             return
         told = {"step": self.step, "losses": self.losses, "outcome": asdict(self.outcome)}
         tensors = {
@@ -119,8 +121,7 @@ class Engine:
 
     def _go_on(self, from_: Checkpoint) -> None:
         self.step, self.losses = from_.told["step"], from_.told["losses"]
-        outcome = from_.told["outcome"]
-        self.outcome = Outcome(**{**outcome, "history": [Seen(**seen) for seen in outcome["history"]]})
+        self.outcome = Outcome.of(from_.told["outcome"])
         self.course.victim.model.load_state_dict(from_.tensors["weights"])
         fill_optimizer(self.optimizer.optimizer, from_.tensors.get("optimizer", {}))
         self.best = from_.tensors.get("best", {})
@@ -129,35 +130,35 @@ class Engine:
         self.changes.fill(from_.tensors.get("changes", {}))
 
     def _train(self, asked_to_stop: Callable[[], bool]) -> None:
-        order = replace(self.order, first=self.step, steps=self.steps)
+        order, rank = replace(self.order, first=self.step, steps=self.steps), self.fabric.global_rank
         loader: DataLoader[Any] = DataLoader(
             cast("torch.utils.data.Dataset[Any]", self.course.training),
-            batch_sampler=order,
+            batch_sampler=replace(order, share=rank, shares=self.fabric.world_size),
             collate_fn=stack,
             num_workers=self.course.how.workers,
             generator=torch.Generator(),  # else it draws from the global one
         )
         saved = time.monotonic()
         loaded = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        for places, (images, truth, ids) in zip(order, loaded, strict=True):
+        for batch, (images, truth, ids) in zip(order, loaded, strict=True):
             if self.outcome.stopped is not None:
                 break
-            with seeded(derived(self.course.seed, "step", self.step)):
-                self._learn(places, images, truth, ids)
+            with seeded(derived(self.course.seed, "step", self.step, *([rank] if rank else []))):
+                self._learn(batch, images, truth, ids)
             self.step += 1
             if self._time_to_look():
                 self._validate()
             self.tell(self.step, self.outcome.history[-1])
             if not self._moves():
                 continue
-            stopping = asked_to_stop()
+            stopping = bool(self._over_all(torch.tensor(float(asked_to_stop()))))
             if stopping or time.monotonic() - saved > self.save_every:
                 self.save()
                 saved = time.monotonic()
             if stopping:
                 raise KeyboardInterrupt
 
-    def _learn(self, places: list[int], images: Tensor, truth: Tensor, ids: Any) -> None:
+    def _learn(self, batch: list[int], images: Tensor, truth: Tensor, ids: Any) -> None:
         course, how = self.course, self.course.how
         epoch, place = divmod(self.step, self.order.per_epoch)
         seed = derived(course.seed, "attacks", epoch)
@@ -165,7 +166,7 @@ class Engine:
         step = Step(self.trainee, self.raw, victim, images, truth, ids, threat, seed, self.class_weights)
         if how.warm_start:
             space = threat.for_truth(truth, images, victim.task.classes).space(images, victim.bounds)
-            step = replace(step, start=self.changes.starts(places, images, space, seed, ids))
+            step = replace(step, start=self.changes.starts(batch, images, space, seed, ids))
         begun = self.step - place % how.accumulate  # the parts of a batch go together
         for group in self.optimizer.param_groups:
             group["lr"] = how.learning_rate * warm_up_and_cosine(begun / self.steps)
@@ -173,20 +174,29 @@ class Engine:
         for replay in range(course.method.replays):
             if replay:
                 attacked = course.method.again(step, attacked)
-            self._descend(step, attacked, last=self._moves(self.step + 1))
+            self._descend(step, attacked, self._weight(batch), last=self._moves(self.step + 1))
         if how.warm_start:
-            self.changes.keep(places, attacked - images)
+            self.changes.keep(batch, attacked - images)
 
-    def _descend(self, step: Step, attacked: Tensor, last: bool) -> None:
+    def _weight(self, batch: list[int]) -> float:
+        """Of the mean over this process's share, so that the mean over processes is that over the batch."""
+        own = len(batch[self.fabric.global_rank :: self.fabric.world_size])
+        return own * self.fabric.world_size / len(batch)
+
+    def _over_all(self, value: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return cast("Tensor", self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="mean"))
+
+    def _descend(self, step: Step, attacked: Tensor, weight: float, last: bool) -> None:
         how, method = self.course.how, self.course.method
         with torch.enable_grad(), self.fabric.no_backward_sync(self.trainee, enabled=not last):
             self.raw.learning()
-            loss = method.loss(step, attacked)
+            loss = weight * method.loss(step, attacked)
             self.fabric.backward(loss / how.accumulate)
             if how.awp:
                 with at_worst_weights(self.raw, how.awp):
-                    self.fabric.backward(method.loss(step, attacked) / how.accumulate)
-        self.losses.append(float(loss.detach()))
+                    self.fabric.backward(weight * method.loss(step, attacked) / how.accumulate)
+        self.losses.append(float(self._over_all(loss.detach())))
         if not math.isfinite(self.losses[-1]):
             raise InputError(
                 f"the loss is not finite at step {self.step + 1} of {self.steps}: the training diverged; "
@@ -222,7 +232,10 @@ class Engine:
         if self.average is not None:
             victim = copy.copy(victim)
             victim.model = self.average.module
-        clean, attacked = course.look(victim, course.validation, course.threat, course.seed)
+        figures = 0.0, 0.0
+        if self.fabric.is_global_zero:
+            figures = course.look(victim, course.validation, course.threat, course.seed)
+        clean, attacked = self.fabric.broadcast(figures)  # all decide alike
         loss = sum(self.losses) / len(self.losses) if self.losses else None
         seen = Seen(self.step, clean, attacked, loss, time.monotonic() - begun)
         self.losses = []

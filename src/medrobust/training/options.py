@@ -40,6 +40,7 @@ class Training:
             value of the training images, in main memory and in every checkpoint.
         balance: what is done for rare classes. "sampling": images are drawn so that all classes come as often, see
             `drawing_chances`; "loss": classes have weights in the loss, see `class_weights`. Attacks stay as they are.
+        devices: processes that share every batch, each on a GPU of its own, or with one thread of the CPU.
 
     Raises:
         InputError: an option has no such value.
@@ -61,9 +62,10 @@ class Training:
     workers: int = 0
     warm_start: bool = False
     balance: Balance = "none"
+    devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validations"):
+        for name in ("epochs", "batch_size", "accumulate", "validations", "devices"):
             at_least(name, getattr(self, name), 1)
         for name in ("patience", "workers"):
             at_least(name, getattr(self, name), 0)
@@ -81,3 +83,7 @@ class Training:
         boolean("warm_start", self.warm_start)
         if self.batch_size % self.accumulate:
             raise InputError(f"batch_size {self.batch_size} cannot be shared out evenly in {self.accumulate} parts")
+        if self.devices > 1 and self.warm_start:
+            raise InputError("warm_start keeps its changes in one process: set devices to 1")
+        if self.devices > 1 and self.awp and self.accumulate > 1:
+            raise InputError("awp on several devices needs every batch at once: set accumulate to 1")

@@ -24,7 +24,8 @@ class Order:
         steps: the step to end before.
         chances: `(count,)`, how likely each image is to be drawn; each draw is then from all of them, so that an image
             may be seen several times an epoch, or not at all. None: each once an epoch.
-        share, shares: of every batch, the images at the places `share`, `share + shares`, …
+        share, shares: of every batch, the images at the places `share`, `share + shares`, …; its first one where there
+            are none.
     """
 
     count: int
@@ -56,7 +57,7 @@ class Order:
             place = step % self.per_epoch
             start, last = place * self.batch_size, place + 1 == self.per_epoch
             batch = places[start:] if last else places[start : start + self.batch_size]
-            yield batch[self.share :: self.shares]
+            yield batch[self.share :: self.shares] or batch[:1]
 
     def _of_epoch(self, generator: torch.Generator) -> list[int]:
         if self.chances is None:
