@@ -243,7 +243,7 @@ class Engine:
         history.append(seen)
         learned = [one for one in history if one.step]
         best = max(learned, key=lambda one: (one.attacked, one.clean), default=seen)
-        if seen is best or not self.best:
+        if seen is best and learned:
             self.best = {name: value.detach().cpu().clone() for name, value in victim.model.state_dict().items()}
             self.outcome.best = self.step
         if self.step < self.steps:
