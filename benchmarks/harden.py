@@ -2,7 +2,7 @@
 
     python benchmarks/harden.py [--rounds 7] [--threads 2] [--cpu-time] [--device cuda] [--only U-Net]
 
-ResNet-18 on 128 × 3 × 64 × 64 in batches of 16, and a U-Net on 64 × 1 × 64 × 64 in batches of 8, of random weights
+ResNet-18 on 64 × 3 × 64 × 64 in batches of 16, and a U-Net on 32 × 1 × 64 × 64 in batches of 8, of random weights
 (they do not change the cost of a pass). Plain is what anybody would write: a loop over a DataLoader, forward, loss,
 backward, clipping, AdamW. By hand is the same loop on images that torchattacks makes: `PGD` of 5 steps, for TRADES
 `TPGD` of 5 with its loss as its authors publish it; SMIA-AT, which no library has, on a loop of bare passes on x' and
@@ -154,8 +154,8 @@ def settings(device: str) -> dict[str, Setting]:
     def made(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
         return lambda: make().to(device)
 
-    wide, labels = torch.rand(128, 3, 64, 64, device=device), torch.randint(0, 5, (128,), device=device)
-    grey, tissue = torch.rand(64, 1, 64, 64, device=device), torch.randint(0, 3, (64, 64, 64), device=device)
+    wide, labels = torch.rand(64, 3, 64, 64, device=device), torch.randint(0, 5, (64,), device=device)
+    grey, tissue = torch.rand(32, 1, 64, 64, device=device), torch.randint(0, 3, (32, 64, 64), device=device)
     classifier = made(lambda: create_model("resnet18", num_classes=5))
     return {
         "ResNet-18": Setting(classifier, mr.Classification(5), wide, labels, 16),

@@ -40,6 +40,9 @@ def harden(
     eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 5.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; 1e-4.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="GPUs (or processes on the CPU) that share every batch; 1.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; a training that was stopped goes on.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Part of the data to learn from; train.")] = None,
     validation_split: Annotated[
@@ -75,7 +78,7 @@ def harden(
     from medrobust.hardening import WEIGHTS
 
     own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
-    own |= {"split": train_split, "validation_split": validation_split}
+    own |= {"devices": devices, "split": train_split, "validation_split": validation_split}
     given: dict[str, object] = {f"harden.{name}": value for name, value in own.items() if value is not None}
     shared = {name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out")}
     if surrogate or surrogate_weights:  # given here, it is learned from, not measured with

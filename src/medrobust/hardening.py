@@ -105,6 +105,8 @@ def harden(
         raise InputError(f"method {type(method).__name__} is for {' or '.join(method.tasks)}, not {victim.task.name}")
     if not victim.differentiable:
         raise InputError("a model that gives no gradients cannot be trained")
+    if threat.moves_truth and victim.task.name in ("segmentation", "detection"):
+        raise InputError(f"a {threat.norm} moves true masks and boxes along, which no method of training follows")
     if validation is None:
         validation, training = split_by_patient(training, HELD_BACK)
     for name, data in (("training", training), ("validation", validation)):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import medrobust as mr
 
@@ -76,9 +79,25 @@ def test_ensemble_training_attacks_the_models_that_are_named(medrobust, data):
     assert told[0]["others"][0] != told[0]["model_sha256"][:16]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="several devices on the CPU are forked processes")
+def test_two_devices_learn_what_one_does(medrobust, data):
+    short = ("--method", "pgd-at", "--epochs", 1, "--set", "harden.validation_images=4", "--no-measure")
+    made = {}
+    for devices in (1, 2):
+        code, out, err = medrobust(*data, *short, "--devices", devices, "--device", "cpu", "--out", f"by-{devices}")
+        assert (code, out) == (0, "")
+        assert err.startswith(f"by-{devices}/model.safetensors: step ")
+        made[devices] = load_file(f"by-{devices}/model.safetensors")
+    for name, value in made[1].items():
+        torch.testing.assert_close(made[2][name], value, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (("--devices", 0), "devices must be a whole number of at least 1"),
+        (("--devices", 2, "--set", "harden.warm_start=true"), "warm_start keeps its changes in one process"),
         (("--method", "ensemble"), "method ensemble attacks other models, too: give harden.surrogates, or --surrogate"),
         (
             ("--surrogate", "python:net_to_harden:other"),
