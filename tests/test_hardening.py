@@ -97,6 +97,10 @@ def test_a_training_goes_on_from_its_file_and_from_no_other(tmp_path):
     [
         ({"training": Bars(0)}, "there is no image for training"),
         ({"method": "smia"}, "unknown method 'smia'"),
+        (
+            {"victim": victim_of(network(masks=True), masks=True), "threat": mr.Deformation(1.0)},
+            "a deformation moves true masks and boxes along, which no method of training follows",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_told(changes, told):

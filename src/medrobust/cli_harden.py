@@ -23,6 +23,8 @@ from medrobust.cli_options import (
     SkipBad,
     Split,
     Std,
+    Surrogate,
+    SurrogateWeights,
     Weights,
     overrides,
 )
@@ -39,6 +41,9 @@ def harden(
     eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU; or several.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 10.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; 1e-3.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="GPUs (or processes on the CPU) that share every batch; 1.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; a training that was stopped goes on.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Part of the data to learn from; train.")] = None,
     validation_split: Annotated[
@@ -56,6 +61,8 @@ def harden(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    surrogate: Surrogate = None,
+    surrogate_weights: SurrogateWeights = None,
     seed: Seed = None,
     batch_size: BatchSize = None,
     device: Device = None,
@@ -78,13 +85,15 @@ def harden(
     from medrobust.hardening_card import AFTER, BEFORE, CARD
 
     own = {"method": method, "eps": eps, "epochs": epochs, "learning_rate": learning_rate}
-    own |= {"split": train_split, "validation_split": validation_split}
-    given = {f"harden.{name}": value for name, value in own.items() if value is not None}
+    own |= {"devices": devices, "split": train_split, "validation_split": validation_split}
+    given: dict[str, object] = {f"harden.{name}": value for name, value in own.items() if value is not None}
     told = read_settings(settings or ())
     # --eps is what the model is to stand; what it is measured with may be told by --set threat.eps
     shared = {
         name: value for name, value in overrides(ctx).items() if name not in ("threat.eps", "out") or name in told
     }
+    if surrogate or surrogate_weights:  # given here, it is learned from, not measured with
+        given["harden.surrogates"] = shared.pop("surrogates")
     run = read_config(config, given | shared)
     folder = out or Path("hardened") / f"{run.label}-{run.harden.label}"
     progress = sys.stderr.isatty()

@@ -29,8 +29,7 @@ def harden_each(config: RunConfig, folder: Path, *, progress: bool = False) -> I
     written = folder / ASKED
     if not written.exists():
         check_output_folder(folder)
-        for one in config.harden.each().values():  # before anything is trained in vain
-            one.build_method(), one.training()
+        config.harden.check()  # before anything is trained in vain
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(written, asked.encode())
     elif written.read_text(encoding="utf-8") != asked:

@@ -14,7 +14,7 @@ from medrobust.errors import InputError
 from medrobust.evaluation.storage import RUN_JSON, check_output_folder, write_whole
 from medrobust.hardening import WEIGHTS, Hardened, harden
 from medrobust.hardening_card import AFTER, BEFORE, CARD, card_of
-from medrobust.jobs import build_parts, run_config
+from medrobust.jobs import build_parts, load_surrogates, run_config
 from medrobust.training import Validation
 
 CHECKPOINT, COMPARISON = "checkpoint.safetensors", "comparison"
@@ -30,7 +30,7 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
         InputError: anything in the configuration cannot be used, or patients to learn from are among those to test on.
     """
     check_output_folder(folder)
-    how, method = config.harden.training(), config.harden.build_method()
+    config.harden.check()
     if config.data.path == EMBEDDED:
         raise InputError("give the data to learn from with --data, e.g. embedded:level")
     (part,) = build_parts(config)
@@ -43,14 +43,15 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
         if other.fingerprint() == part.dataset.fingerprint():
             raise InputError(f"the {name} images are the test images: give harden.split, or data.split")
     threat = config.harden.threat(config.threat.norm, training.info)
+    others = load_surrogates(training.info, config, part.victim, config.harden.surrogates)
     with _kept_while_training(folder) as checkpoint:
         found = harden(
             part.victim,
             training,
             validation,
-            method,
+            config.harden.build_method(list(others.values())),
             threat,
-            how,
+            config.harden.training(),
             look=Validation(images=config.harden.validation_images),
             seed=config.seed,
             checkpoint=checkpoint,

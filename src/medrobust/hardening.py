@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import save
@@ -17,7 +20,7 @@ from medrobust.evaluation.storage import new_folder
 from medrobust.models import weights_fingerprint
 from medrobust.progress import progress_bar
 from medrobust.threat import Threat
-from medrobust.training import Course, Engine, Method, Outcome, Seen, Training, Validation, make_method
+from medrobust.training import Course, Method, Outcome, Seen, Training, Validation, make_method, train
 from medrobust.victim import Victim
 
 WEIGHTS, TOLD = "model.safetensors", "training.json"
@@ -106,6 +109,8 @@ def harden(
         raise InputError(f"method {type(method).__name__} is for {' or '.join(method.tasks)}, not {victim.task.name}")
     if not victim.differentiable:
         raise InputError("a model that gives no gradients cannot be trained")
+    if threat.moves_truth and victim.task.name in ("segmentation", "detection"):
+        raise InputError(f"a {threat.norm} moves true masks and boxes along, which no method of training follows")
     if validation is None:
         validation, training = split_by_patient(training, HELD_BACK)
     for name, data in (("training", training), ("validation", validation)):
@@ -118,16 +123,19 @@ def harden(
     told = _told(course)
     made_of = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     path = None if checkpoint is None else Path(checkpoint)
-    engine = Engine(course, path, made_of)
-    with progress_bar(training.info.name, engine.steps, progress) as bar:
+    outcome = train(course, path, made_of, partial(_bar, training.info.name, progress))
+    return Hardened(learner, outcome, told)
+
+
+@contextmanager
+def _bar(data: str, shown: bool, steps: int) -> Iterator[Callable[[int, Seen], None]]:
+    with progress_bar(data, steps, shown) as bar:
 
         def tell(step: int, seen: Seen) -> None:
-            bar.stage(f"training on {training.info.name}: {seen.clean:.2f} clean, {seen.attacked:.2f} attacked")
+            bar.stage(f"training on {data}: {seen.clean:.2f} clean, {seen.attacked:.2f} attacked")
             bar.to(step)
 
-        engine.tell = tell
-        outcome = engine.run()
-    return Hardened(learner, outcome, told)
+        yield tell
 
 
 def _told(course: Course) -> dict[str, object]:

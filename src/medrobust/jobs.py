@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -61,7 +61,7 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
         config.check_attacks(dataset.info)
         source = config.model.source if own_model else path
         victim = _victim(dataset.info, config, source)
-        yield Part(dataset, victim, source, _surrogates(dataset.info, config, victim))
+        yield Part(dataset, victim, source, load_surrogates(dataset.info, config, victim, config.surrogates))
 
 
 def run_config(config: RunConfig, *, progress: bool = False, listen: Listen | None = None) -> Run:
@@ -175,6 +175,28 @@ def task_for(info: DatasetInfo, **options: Any) -> Task:
     return kind(classes, **options)
 
 
+def load_surrogates(
+    info: DatasetInfo, config: RunConfig, victim: Victim, listed: Sequence[SurrogateConfig]
+) -> dict[str, Victim]:
+    """Other models of the victim's task and data, by name; two of the same name are numbered.
+
+    Raises:
+        InputError: one cannot be loaded.
+    """
+    found: dict[str, Victim] = {}
+    for place, one in enumerate(listed):
+        same = sum(other.label == one.label for other in listed[:place])
+        model = _model(info, config, one.source, one).to(_device(config.device))
+        mean, std = (
+            getattr(config.model, name) if getattr(one, name) is None else getattr(one, name)
+            for name in ("mean", "std")
+        )
+        channels_last = _in_library(info, one.source)
+        name = f"{one.label} {same + 1}" if same else one.label
+        found[name] = Victim(model, victim.task, victim.bounds, mean, std, channels_last=channels_last)
+    return found
+
+
 def _victim(info: DatasetInfo, config: RunConfig, source: str) -> Victim:
     device = _device(config.device)  # before a model is trained in vain
     settings = config.model
@@ -214,22 +236,6 @@ def _black_box(model: nn.Module, task: Task, bounds: tuple[float, float], settin
         told = f"{settings.source} has its normalisation inside, as medrobust exported it: mean and std are left out"
         warnings.warn(told, MedrobustWarning, stacklevel=2)
     return BlackBox(model, task, bounds, mean, std, probabilities=settings.probabilities)
-
-
-def _surrogates(info: DatasetInfo, config: RunConfig, victim: Victim) -> dict[str, Victim]:
-    """By name; two of the same name are numbered."""
-    found: dict[str, Victim] = {}
-    for place, one in enumerate(config.surrogates):
-        same = sum(other.label == one.label for other in config.surrogates[:place])
-        model = _model(info, config, one.source, one).to(_device(config.device))
-        mean, std = (
-            getattr(config.model, name) if getattr(one, name) is None else getattr(one, name)
-            for name in ("mean", "std")
-        )
-        channels_last = _in_library(info, one.source)
-        name = f"{one.label} {same + 1}" if same else one.label
-        found[name] = Victim(model, victim.task, victim.bounds, mean, std, channels_last=channels_last)
-    return found
 
 
 def _model(info: DatasetInfo, config: RunConfig, source: str, of: ModelConfig | SurrogateConfig) -> nn.Module:

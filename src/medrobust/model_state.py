@@ -47,13 +47,23 @@ def as_it_is(model: nn.Module) -> Iterator[None]:
             _USED.remove(model)
 
 
+def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    """Put the weights of 2-D convolutions into a layout, in place; their values stay."""
+    for weight in _of_images(model):
+        weight.data = weight.data.contiguous(memory_format=layout)
+
+
+def _of_images(model: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.ndim == 4]
+
+
 class _State:
     """What a use of the model changes."""
 
     def __init__(self, model: nn.Module) -> None:
         self._modes = [(module, module.training) for module in model.modules()]
         self._learning = [weight for weight in model.parameters() if weight.requires_grad and weight.is_leaf]
-        self._weights = [(weight, weight.data) for weight in model.parameters() if weight.ndim == 4]
+        self._weights = [(weight, weight.data) for weight in _of_images(model)]
         self._buffers = [
             (module, name, buffer, None if buffer is None else (buffer.detach().clone(), buffer._version))
             for module in model.modules()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import medrobust as mr
 
@@ -21,6 +24,10 @@ def make(outputs, channels):
     return nn.Sequential(
         nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(6 * 49, outputs)
     )
+
+def other(outputs, channels):
+    torch.manual_seed(2)
+    return nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(16 * channels, outputs))
 """
 
 
@@ -80,9 +87,52 @@ def export_of_the_hardened_model(medrobust, data) -> None:
     assert not Path("others").exists()
 
 
+def test_ensemble_training_attacks_the_models_that_are_named(medrobust, data):
+    """By the options of `evaluate`, or in the file."""
+    short = ("--epochs", 1, "--set", "harden.validation_images=4", "--no-measure")
+    named = ("--method", "ensemble", "--surrogate", "python:net_to_harden:other")
+    code, _, err = medrobust(*data, *named, *short, "--out", "by-option")
+    assert code == 0, err
+    Path("run.yaml").write_text("harden: {method: ensemble, surrogates: 'python:net_to_harden:other'}\n")
+    code, _, err = medrobust("harden", "run.yaml", *data[1:], *short, "--out", "by-file")
+    assert code == 0, err
+    told = [json.loads(Path(name, "training.json").read_text()) for name in ("by-option", "by-file")]
+    assert told[0] == {**told[1], "outcome": told[0]["outcome"]}
+    assert len(told[0]["others"]) == 1
+    assert told[0]["others"][0] != told[0]["model_sha256"][:16]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="several devices on the CPU are forked processes")
+def test_two_devices_learn_what_one_does(medrobust, data):
+    short = ("--method", "pgd-at", "--epochs", 1, "--set", "harden.validation_images=4", "--no-measure")
+    made = {}
+    for devices in (1, 2):
+        code, out, err = medrobust(*data, *short, "--devices", devices, "--device", "cpu", "--out", f"by-{devices}")
+        assert (code, out) == (0, "")
+        assert err.startswith(f"by-{devices}/model.safetensors: step ")
+        made[devices] = load_file(f"by-{devices}/model.safetensors")
+    for name, value in made[1].items():
+        torch.testing.assert_close(made[2][name], value, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (("--devices", 0), "devices must be a whole number of at least 1"),
+        (("--devices", 2, "--set", "harden.warm_start=true"), "warm_start keeps its changes in one process"),
+        (("--method", "ensemble"), "method ensemble attacks other models, too: give harden.surrogates, or --surrogate"),
+        (
+            ("--surrogate", "python:net_to_harden:other"),
+            "harden.surrogates are for the method ensemble, not for smia-at: leave them out",
+        ),
+        (
+            ("--method", "ensemble", "--surrogate-weights", "x.safetensors"),
+            "1 --surrogate-weights for 0 --surrogate: give one for each",
+        ),
+        (("--method", "ensemble", "--surrogate", "python:net_to_harden:third"), "third"),
+        (("--set", "harden.balance=classes"), "balance must be one of none, sampling, loss"),
+        (("--method", "control", "--set", "harden.warm_start=true"), "warm_start is for attacks that walk"),
         (("--method", "smia"), "unknown method 'smia'"),
         (("--split", "train"), "the training images are the test images: give harden.split, or data.split"),
         (("--train-split", "nothing"), "nothing"),

@@ -56,6 +56,9 @@ def stop_after(steps: int):
 
 
 WAYS = {
+    "warm pgd-at": {"method": "pgd-at", "warm_start": True, "ramp": 0.5},
+    "warm free, sampled": {"method": "free", "warm_start": True, "balance": "sampling"},
+    "weighted mart": {"method": "mart", "balance": "loss"},
     "pgd-at": {},
     "smia-at": {"normalisation": "frozen"},
     "trades": {"normalisation": "adversarial", "ramp": 0.5},
@@ -64,16 +67,18 @@ WAYS = {
     "control": {"awp": 0.01},
     "mart": {"precision": "bf16-mixed"},
 }
+QUICK = ("pgd-at", "free", "warm pgd-at")
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("pgd-at", "free") else pytest.param(name, marks=pytest.mark.slow) for name in WAYS]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in WAYS]
 )
 def test_a_training_that_is_stopped_anywhere_ends_where_an_undisturbed_one_does(name, tmp_path):
     """Dropout, shuffling and random starts included; the file is written after every step."""
 
     def training(path=None, tell=lambda *_: None):
-        made = course(make_method(name), **WAYS[name])
+        how = dict(WAYS[name])
+        made = course(make_method(how.pop("method", name)), **how)
         return Engine(made, path, "the same", save_every=-1, tell=tell), made.victim.model
 
     engine, model = training()
@@ -319,6 +324,8 @@ def test_weights_that_grow_beyond_all_bounds_stop_it():
         ({"normalisation": "none"}, "normalisation must be one of frozen, adversarial, batch"),
         ({"precision": "8"}, "precision must be one of"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"balance": "classes"}, "balance must be one of none, sampling, loss"),
+        ({"warm_start": 1}, "warm_start must be"),
     ],
 )
 def test_wrong_options_are_told(options, told):

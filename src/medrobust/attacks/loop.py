@@ -52,6 +52,13 @@ def run_plan(plan: Plan, case: Case, start: Tensor | None = None) -> Found:
     return Found(kept, effort)
 
 
+def walked(plan: Plan, case: Case, start: Tensor | None = None) -> Tensor:
+    """The variables at which the first run of a plan ends that lets no image go early; nothing is asked of them."""
+    climb = _Climb(plan, case, 0, start)
+    climb.walk()
+    return climb.variables
+
+
 class _Climb:
     """One run of the loop, with all its state; images may leave it."""
 
@@ -82,10 +89,7 @@ class _Climb:
 
     def run(self) -> Found:
         """Climb, and hand in per image the last iterate or, when the plan keeps the best, the better of the two."""
-        for index in range(self.plan.steps):
-            if not self._step(index):
-                break
-        else:
+        if self.walk():
             if self.recorder is not None:
                 self._record(self.recorder, None)
             trajectory = self.recorder.finish() if self.recorder else None
@@ -95,6 +99,10 @@ class _Climb:
             self.left_early.append((self.rows, candidate))
         places, candidates = [rows for rows, _ in self.left_early], [candidate for _, candidate in self.left_early]
         return Found(candidates[0] if len(candidates) == 1 else joined(candidates, places), self.effort)
+
+    def walk(self) -> bool:
+        """Take all steps; says whether an image is left."""
+        return all(self._step(index) for index in range(self.plan.steps))
 
     def _step(self, index: int) -> bool:
         """Take a step; says whether an image is left to go on with."""

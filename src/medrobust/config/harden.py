@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator
 
 from medrobust.budget import Budget
+from medrobust.config.model import SurrogateConfig, surrogates_by_source
 from medrobust.config.section import Section
 from medrobust.data import DatasetInfo
 from medrobust.errors import InputError, unknown
 from medrobust.threat import Threat, make_threat
 from medrobust.training import METHODS, Method, Training, make_method
+from medrobust.training.adversarial import EnsembleTraining
+from medrobust.victim import Victim
 
 
 class HardenConfig(Section):
@@ -20,6 +24,7 @@ class HardenConfig(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
     method: list[str] = Field(default=["smia-at"], min_length=1)
     options: dict[str, Any] = Field(default={})
+    surrogates: list[SurrogateConfig] = Field(default=[])
     eps: list[str | float] = Field(default=["2/255"], min_length=1)
     split: str = "train"
     validation_split: str | None = None
@@ -57,23 +62,46 @@ class HardenConfig(Section):
 
     def each(self) -> dict[str, HardenConfig]:
         """Name → one method at one budget; the name tells the budget where there are several: "smia-at 2_255"."""
-        if len(self.eps) == 1:
-            return {method: self.model_copy(update={"method": [method]}) for method in self.method}
-        return {
-            f"{method} {str(eps).replace('/', '_')}": self.model_copy(update={"method": [method], "eps": [eps]})
-            for method in self.method
-            for eps in self.eps
-        }
+        found = {}
+        for method in self.method:
+            alone = {"method": [method]} | ({} if _of_others(method) else {"surrogates": []})
+            if len(self.eps) == 1:
+                found[method] = self.model_copy(update=alone)
+                continue
+            for eps in self.eps:
+                found[f"{method} {str(eps).replace('/', '_')}"] = self.model_copy(update={**alone, "eps": [eps]})
+        return found
 
-    def build_method(self) -> Method:
-        """The only method with its options; those under a method's name are its own.
+    @field_validator("surrogates", mode="before")
+    @classmethod
+    def _by_source(cls, value: object) -> object:
+        return surrogates_by_source(value)
+
+    def check(self) -> None:
+        """Raise `InputError` when methods and options do not fit, before any model is loaded."""
+        self.training()
+        of_others = any(_of_others(name) for name in self.method)
+        if of_others and not self.surrogates:
+            raise InputError("method ensemble attacks other models, too: give harden.surrogates, or --surrogate")
+        if self.surrogates and not of_others:
+            methods = " or ".join(self.method)
+            raise InputError(f"harden.surrogates are for the method ensemble, not for {methods}: leave them out")
+        for one in self.each().values():
+            if not _of_others(one.method[0]):
+                one.build_method()
+
+    def build_method(self, others: Sequence[Victim] = ()) -> Method:
+        """The only method with its options, for `ensemble` with the other models that it attacks.
+
+        Options under a method's name are its own.
 
         Raises:
             InputError: no such method or option, or an option has no such value.
         """
         (name,) = self.method
         shared = {option: value for option, value in self.options.items() if option not in METHODS}
-        return make_method(name, **shared, **self.options.get(name, {}))
+        given = {"others": others} if _of_others(name) else {}
+        return make_method(name, **shared, **self.options.get(name, {}), **given)
 
     def training(self) -> Training:
         """The other keys.
@@ -96,3 +124,7 @@ class HardenConfig(Section):
         if info.unit != "[0, 1]" and "eps" not in self.model_fields_set:
             raise InputError(f"{info.name!r} is not in [0, 1] but in {info.unit}: give harden.eps")
         return make_threat(norm, Budget.parse(self.eps[0], "harden.eps").in_unit(info.unit))
+
+
+def _of_others(method: str) -> bool:
+    return METHODS[method].make is EnsembleTraining

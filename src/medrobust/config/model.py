@@ -86,3 +86,9 @@ class SurrogateConfig(Section):
     def label(self) -> str:
         """Its name in the labels of attacks: that of its source when it has none of its own."""
         return self.name or self.source.rpartition(":")[2]
+
+
+def surrogates_by_source(value: object) -> object:
+    """A list of surrogates as a file may write it: one alone, or by their sources alone."""
+    listed = value if isinstance(value, list) else [value]
+    return [{"source": one} if isinstance(one, str) else one for one in listed]

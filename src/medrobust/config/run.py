@@ -13,7 +13,7 @@ from medrobust.attacks.catalogue import ENSEMBLE, entry_of
 from medrobust.attacks.written import attack_at, members_at, named
 from medrobust.config.data import DataConfig
 from medrobust.config.harden import HardenConfig
-from medrobust.config.model import ModelConfig, SurrogateConfig
+from medrobust.config.model import ModelConfig, SurrogateConfig, surrogates_by_source
 from medrobust.config.section import Section
 from medrobust.config.threat import ThreatConfig
 from medrobust.data import DatasetInfo
@@ -54,8 +54,7 @@ class RunConfig(Section):
     @field_validator("surrogates", mode="before")
     @classmethod
     def _surrogates_by_source(cls, value: object) -> object:
-        listed = value if isinstance(value, list) else [value]
-        return [{"source": one} if isinstance(one, str) else one for one in listed]
+        return surrogates_by_source(value)
 
     @field_validator("attacks", mode="before")
     @classmethod

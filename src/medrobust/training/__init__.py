@@ -9,7 +9,9 @@ from medrobust.training.adversarial import (
     Smoothing,
 )
 from medrobust.training.catalogue import METHODS, MethodEntry, make_method
-from medrobust.training.engine import Course, Engine, Outcome, Seen
+from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.devices import train
+from medrobust.training.engine import Engine
 from medrobust.training.fast import FastTraining, FreeTraining, RandomStep
 from medrobust.training.method import Method, Step
 from medrobust.training.options import Training
@@ -42,4 +44,5 @@ __all__ = [
     "Training",
     "Validation",
     "make_method",
+    "train",
 ]

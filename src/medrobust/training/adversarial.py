@@ -11,6 +11,7 @@ from torch import Tensor
 from medrobust.attacks import PGD, SMIA, Attack
 from medrobust.checks import not_negative, positive
 from medrobust.errors import InputError
+from medrobust.models import weights_fingerprint
 from medrobust.tasks import halves
 from medrobust.threat import sample_generators
 from medrobust.threat.drawing import drawn
@@ -27,7 +28,7 @@ class Control(Method):
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """E L(f(x), y)."""
-        return step.task.loss(step.outputs(step.images), step.truth).mean()
+        return step.loss(step.outputs(step.images))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +100,10 @@ class AdversarialTraining(Method):
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """The weighted mean."""
-        loss = step.task.loss(step.outputs(attacked), step.truth).mean()
+        loss = step.loss(step.outputs(attacked))
         if not self.clean:
             return loss
-        return (1 - self.clean) * loss + self.clean * step.task.loss(step.clean(), step.truth).mean()
+        return (1 - self.clean) * loss + self.clean * step.loss(step.clean())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +151,10 @@ class EnsembleTraining(Method):
         if not self.others:
             raise InputError("ensemble training needs other models to attack: give surrogates")
 
+    def describe(self) -> dict[str, object]:
+        """Name and options, with the fingerprints of the other models' weights."""
+        return {**super().describe(), "others": [weights_fingerprint(one.model)[:16] for one in self.others]}
+
     def images(self, step: Step) -> Tensor:
         """x', made on the model that the seed of the step picks, each of them as likely."""
         pick = int(torch.randint(len(self.others) + 1, (), generator=torch.Generator().manual_seed(step.seed)))
@@ -157,15 +162,14 @@ class EnsembleTraining(Method):
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """The mean of both losses, as the paper has it: on x' and on x."""
-        task = step.task
-        return (task.loss(step.outputs(attacked), step.truth).mean() + task.loss(step.clean(), step.truth).mean()) / 2
+        return (step.loss(step.outputs(attacked)) + step.loss(step.clean())) / 2
 
 
 def _held(step: Step, images: Tensor, beta: float, smoothing: GaussianSmoothing) -> Tensor:
     """The loss, and the distance of the prediction from that on the smoothed image."""
     task = step.task
     if not beta:
-        return task.loss(step.outputs(images), step.truth).mean()
+        return step.loss(step.outputs(images))
     outputs, smoothed = halves(step.outputs(torch.cat([images, smoothing(images)])))
     distance = task.consistency(outputs, smoothed, "kl", task.used_positions(outputs, step.truth))
-    return task.loss(outputs, step.truth).mean() + beta * distance.mean()
+    return step.loss(outputs) + beta * distance.mean()

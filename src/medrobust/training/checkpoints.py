@@ -82,3 +82,6 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         place, _, name = key.partition(".")
         state.setdefault(int(place), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for weight, one in optimizer.state.items():  # in the weight's layout, as it was made: sums are rounded alike
+        same = {name: value for name, value in one.items() if name != "step" and value.shape == weight.shape}
+        one.update({name: torch.empty_like(weight).copy_(value) for name, value in same.items()})

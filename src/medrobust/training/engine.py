@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,77 +16,23 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from medrobust.data import Dataset, stack
+from medrobust.data import stack
 from medrobust.errors import InputError
+from medrobust.model_state import lay_out
 from medrobust.models.embedded_training import warm_up_and_cosine
 from medrobust.models.randomness import seeded
 from medrobust.threat import Threat, derived
+from medrobust.training.balance import class_weights, drawing_chances
 from medrobust.training.checkpoints import Checkpoint, fill_optimizer, optimizer_tensors
-from medrobust.training.method import Method, Step
-from medrobust.training.options import Training
+from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.method import Step
 from medrobust.training.order import Order
-from medrobust.training.stopping import stop_heard
+from medrobust.training.stopping import reason_to_stop, stop_heard
 from medrobust.training.trainee import Trainee
-from medrobust.training.validating import Validation
+from medrobust.training.validating import Left
+from medrobust.training.warm import LastChanges
 from medrobust.training.weight_changes import at_worst_weights
 from medrobust.victim import Victim
-
-FALLEN = 0.5  # of the best figure under attack: less is a catastrophe, not the noise of a validation
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A validation.
-
-    Attributes:
-        step: after so many.
-        clean, attacked, attacked_loss: what is left of the validation images, see `Left`.
-        loss: the mean that was descended since the last validation.
-        seconds: that it took.
-    """
-
-    step: int
-    clean: float
-    attacked: float
-    attacked_loss: float
-    loss: float | None = None
-    seconds: float = 0.0
-
-    @property
-    def merit(self) -> tuple[float, float, float]:
-        """The higher the better. Of few images many weights leave the same share; then the loss tells them apart."""
-        return self.attacked, self.clean, -self.attacked_loss
-
-
-@dataclass
-class Outcome:
-    """What a training came to.
-
-    Attributes:
-        history: the validations; the first is of the model as it came.
-        best: the step of the weights that were kept.
-        stopped: why it ended before its last step, in a sentence; None when it did not.
-        steps: how many there were to be.
-    """
-
-    history: list[Seen] = field(default_factory=list)
-    best: int = 0
-    stopped: str | None = None
-    steps: int = 0
-
-
-@dataclass(frozen=True)
-class Course:
-    """All that decides what a training comes to."""
-
-    victim: Victim
-    training: Dataset
-    validation: Dataset
-    method: Method
-    threat: Threat
-    how: Training
-    look: Validation
-    seed: int
 
 
 class Engine:
@@ -98,6 +44,7 @@ class Engine:
         made_of: fingerprint of the course, for that file.
         save_every: seconds between two writes.
         tell: hears of each step: how many there were, and the last validation.
+        fabric: of the process, where several train together, see `medrobust.training.devices`.
     """
 
     def __init__(
@@ -107,16 +54,27 @@ class Engine:
         made_of: str = "",
         save_every: float = 30.0,
         tell: Callable[[int, Seen], None] = lambda *_: None,
+        fabric: Fabric | None = None,
     ) -> None:
         how, self.course, self.tell = course.how, course, tell
         self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
-        self.fabric = Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
+        self.fabric = fabric or Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
+        if how.warm_start and not (course.method.startable and course.threat.pixels):
+            raise InputError(
+                f"warm_start is for attacks that walk through changes of pixels: {type(course.method).__name__} "
+                f"within {course.threat.norm} has none such"
+            )
+        if course.victim.channels_last:
+            lay_out(course.victim.model, torch.channels_last)
         self.raw = Trainee(course.victim, how.normalisation)
         optimizer = torch.optim.AdamW(self.raw.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
         self.trainee, self.optimizer = self.fabric.setup(self.raw, optimizer)
-        self.order = Order(
-            len(course.training), how.batch_size // how.accumulate, derived(course.seed, "training"), 0, 0
-        )
+        task, chances = course.victim.task, None
+        if how.balance == "sampling":
+            chances = drawing_chances(task, course.training)
+        self.class_weights = class_weights(task, course.training) if how.balance == "loss" else None
+        part, seed = how.batch_size // how.accumulate, derived(course.seed, "training")
+        self.order = Order(len(course.training), part, seed, 0, 0, chances)
         self.steps = how.epochs * self.order.per_epoch
         self.average: AveragedModel | None = None
         if how.averaging:
@@ -126,6 +84,7 @@ class Engine:
         self.outcome = Outcome(steps=self.steps)
         self.best: dict[str, Tensor] = {}
         self.losses: list[float] = []
+        self.changes = LastChanges()
 
     def run(self) -> Outcome:
         """Train to the end, keep the best weights, and say how it went.
@@ -140,13 +99,15 @@ class Engine:
                 self._validate()
             self._train(asked)
         self.course.victim.model.load_state_dict(self.best)
+        if self.course.victim.channels_last:
+            lay_out(self.course.victim.model, torch.contiguous_format)
         self.course.victim.model.eval()
         self.save()
         return self.outcome
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
-        if self.path is None:
+        """Write the checkpoint, if there is to be one, in the first process."""
+        if self.path is None or not self.fabric.is_global_zero:
             return
         told = {"step": self.step, "losses": self.losses, "outcome": asdict(self.outcome)}
         tensors = {
@@ -156,51 +117,57 @@ class Engine:
         }
         if self.average is not None:
             tensors["average"] = dict(self.average.state_dict())
+        tensors["changes"] = self.changes.tensors()
         Checkpoint(self.made_of, told, tensors).write(self.path)
 
     def _go_on(self, from_: Checkpoint) -> None:
         self.step, self.losses = from_.told["step"], from_.told["losses"]
-        outcome = from_.told["outcome"]
-        self.outcome = Outcome(**{**outcome, "history": [Seen(**seen) for seen in outcome["history"]]})
+        self.outcome = Outcome.of(from_.told["outcome"])
         self.course.victim.model.load_state_dict(from_.tensors["weights"])
         fill_optimizer(self.optimizer.optimizer, from_.tensors.get("optimizer", {}))
         self.best = from_.tensors.get("best", {})
         if self.average is not None:
             self.average.load_state_dict(from_.tensors["average"])
+        self.changes.fill(from_.tensors.get("changes", {}))
 
     def _train(self, asked_to_stop: Callable[[], bool]) -> None:
-        order = replace(self.order, first=self.step, steps=self.steps)
+        order, rank = replace(self.order, first=self.step, steps=self.steps), self.fabric.global_rank
         loader: DataLoader[Any] = DataLoader(
             cast("torch.utils.data.Dataset[Any]", self.course.training),
-            batch_sampler=order,
+            batch_sampler=replace(order, share=rank, shares=self.fabric.world_size),
             collate_fn=stack,
             num_workers=self.course.how.workers,
             generator=torch.Generator(),  # else it draws from the global one
         )
         saved = time.monotonic()
-        for images, truth, ids in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
+        loaded = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        for batch, (images, truth, ids) in zip(order, loaded, strict=True):
             if self.outcome.stopped is not None:
                 break
-            with seeded(derived(self.course.seed, "step", self.step)):
-                self._learn(images, truth, ids)
+            with seeded(derived(self.course.seed, "step", self.step, *([rank] if rank else []))):
+                self._learn(batch, images, truth, ids)
             self.step += 1
             if self._time_to_look():
                 self._validate()
             self.tell(self.step, self.outcome.history[-1])
             if not self._moves():
                 continue
-            stopping = asked_to_stop()
+            stopping = bool(self._over_all(torch.tensor(float(asked_to_stop()))))
             if stopping or time.monotonic() - saved > self.save_every:
                 self.save()
                 saved = time.monotonic()
             if stopping:
                 raise KeyboardInterrupt
 
-    def _learn(self, images: Tensor, truth: Tensor, ids: Any) -> None:
+    def _learn(self, batch: list[int], images: Tensor, truth: Tensor, ids: Any) -> None:
         course, how = self.course, self.course.how
         epoch, place = divmod(self.step, self.order.per_epoch)
         seed = derived(course.seed, "attacks", epoch)
-        step = Step(self.trainee, self.raw, course.victim, images, truth, ids, self._threat(), seed)
+        victim, threat = course.victim, self._threat()
+        step = Step(self.trainee, self.raw, victim, images, truth, ids, threat, seed, self.class_weights)
+        if how.warm_start:
+            space = threat.for_truth(truth, images, victim.task.classes).space(images, victim.bounds)
+            step = replace(step, start=self.changes.starts(batch, images, space, seed, ids))
         begun = self.step - place % how.accumulate  # the parts of a batch go together
         for group in self.optimizer.param_groups:
             group["lr"] = how.learning_rate * warm_up_and_cosine(begun / self.steps)
@@ -208,18 +175,29 @@ class Engine:
         for replay in range(course.method.replays):
             if replay:
                 attacked = course.method.again(step, attacked)
-            self._descend(step, attacked, last=self._moves(self.step + 1))
+            self._descend(step, attacked, self._weight(batch), last=self._moves(self.step + 1))
+        if how.warm_start:
+            self.changes.keep(batch, attacked - images)
 
-    def _descend(self, step: Step, attacked: Tensor, last: bool) -> None:
+    def _weight(self, batch: list[int]) -> float:
+        """Of the mean over this process's share, so that the mean over processes is that over the batch."""
+        own = len(batch[self.fabric.global_rank :: self.fabric.world_size])
+        return own * self.fabric.world_size / len(batch)
+
+    def _over_all(self, value: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return cast("Tensor", self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="mean"))
+
+    def _descend(self, step: Step, attacked: Tensor, weight: float, last: bool) -> None:
         how, method = self.course.how, self.course.method
         with torch.enable_grad(), self.fabric.no_backward_sync(self.trainee, enabled=not last):
             self.raw.learning()
-            loss = method.loss(step, attacked)
+            loss = weight * method.loss(step, attacked)
             self.fabric.backward(loss / how.accumulate)
             if how.awp:
                 with at_worst_weights(self.raw, how.awp):
-                    self.fabric.backward(method.loss(step, attacked) / how.accumulate)
-        self.losses.append(float(loss.detach()))
+                    self.fabric.backward(weight * method.loss(step, attacked) / how.accumulate)
+        self.losses.append(float(self._over_all(loss.detach())))
         if not math.isfinite(self.losses[-1]):
             raise InputError(
                 f"the loss is not finite at step {self.step + 1} of {self.steps}: the training diverged; "
@@ -255,7 +233,10 @@ class Engine:
         if self.average is not None:
             victim = copy.copy(victim)
             victim.model = self.average.module
-        left = course.look(victim, course.validation, course.threat, course.seed)
+        left = Left(0.0, 0.0, 0.0)
+        if self.fabric.is_global_zero:
+            left = course.look(victim, course.validation, course.threat, course.seed)
+        left = self.fabric.broadcast(left)  # all decide alike
         loss = sum(self.losses) / len(self.losses) if self.losses else None
         seen = Seen(self.step, *left, loss, time.monotonic() - begun)
         self.losses = []
@@ -263,23 +244,11 @@ class Engine:
         history.append(seen)
         learned = [one for one in history if one.step]
         best = max(learned, key=lambda one: one.merit, default=seen)
-        if seen is best or not self.best:
+        if seen is best and learned:
             self.best = {name: value.detach().cpu().clone() for name, value in victim.model.state_dict().items()}
             self.outcome.best = self.step
-        self.outcome.stopped = self._reason_to_stop(seen, best)
-
-    def _reason_to_stop(self, seen: Seen, best: Seen) -> str | None:
-        if self.step == self.steps:
-            return None
-        if self.course.method.single_step and seen.attacked < FALLEN * best.attacked:
-            return (
-                f"catastrophic overfitting: under attack {seen.attacked:.2f} was left after {seen.step} steps, "
-                f"{best.attacked:.2f} after {best.step}"
-            )
-        patience = self.course.how.patience * self.order.per_epoch
-        if patience and seen.step - best.step >= patience:
-            return f"no better figure under attack since step {best.step}"
-        return None
+        if self.step < self.steps:
+            self.outcome.stopped = reason_to_stop(course, seen, best, self.order.per_epoch)
 
 
 def _accelerator(victim: Victim) -> str:

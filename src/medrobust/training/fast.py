@@ -43,7 +43,8 @@ class FastTraining(AdversarialTraining):
 class FreeTraining(Method):
     """One backward pass moves weights and images alike, `replays` times a batch. Shafahi et al., arXiv 1904.12843.
 
-    The change of an image begins at random in each epoch, where the paper's goes on from the batch before.
+    The change of an image begins at random in each epoch, or with `warm_start` where that of the epoch before ended;
+    the paper's goes on from the batch before, of other images.
 
     Args:
         replays: m; give as many epochs fewer.
@@ -55,14 +56,23 @@ class FreeTraining(Method):
     def __post_init__(self) -> None:
         at_least("replays", self.replays, 2)
 
+    @property
+    def startable(self) -> bool:
+        """As it needs no attack, yes."""
+        return True
+
     def images(self, step: Step) -> Tensor:
-        """From a random start."""
+        """From a random start, or where the step says."""
         space = step.threat.space(step.images, step.victim.bounds)
-        return space.random_start(sample_generators(step.seed, step.ids, "free")).clone().requires_grad_()
+        if step.start is None:
+            return space.random_start(sample_generators(step.seed, step.ids, "free")).clone().requires_grad_()
+        start = step.start.clone()
+        space.project_(start)
+        return start.requires_grad_()
 
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """E L(f(x'), y), also as a function of x'."""
-        return step.task.loss(step.outputs(attacked), step.truth).mean()
+        return step.loss(step.outputs(attacked))
 
     @torch.no_grad()
     def again(self, step: Step, attacked: Tensor) -> Tensor:

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from medrobust.attacks import Attack
 from medrobust.attacks.describing import described
+from medrobust.attacks.positions import Positions
+from medrobust.attacks.unjudged import attacked_images, walks
 from medrobust.tasks import Task
 from medrobust.threat import Threat
+from medrobust.training.balance import weights_at
 from medrobust.training.trainee import Packed, Trainee
 from medrobust.victim import Victim
 
@@ -30,6 +33,8 @@ class Step:
         ids: of the B images.
         threat: what the attacker may change, at this point of the training.
         seed: of what is random in this step.
+        weights: of the classes in the loss, `(K,)`; None: all alike. Attacks know nothing of them.
+        start: `(B, C, *spatial)`, where attacks start; None: as they say.
     """
 
     trainee: Callable[[Tensor], Any]
@@ -40,6 +45,8 @@ class Step:
     ids: Sequence[object]
     threat: Threat
     seed: int
+    weights: Tensor | None = None
+    start: Tensor | None = None
 
     @property
     def task(self) -> Task:
@@ -56,10 +63,23 @@ class Step:
         outputs = self.trainee(images)
         return outputs.outputs if isinstance(outputs, Packed) else outputs
 
+    def loss(self, outputs: Any) -> Tensor:
+        """The task's loss, the mean over the batch; by the weights of the classes, if they have some."""
+        if self.weights is None:
+            return self.task.loss(outputs, self.truth).mean()
+        positions = Positions.of("a weighted loss", self.task, outputs, self.truth)
+        return positions.mean(-self.weighted(positions.true)).mean()
+
+    def weighted(self, values: Tensor) -> Tensor:
+        """Values `(B, *positions)` times the weights of the classes there."""
+        return values if self.weights is None else values * weights_at(self.weights, self.truth)
+
     def attacked(self, attack: Attack, victim: Victim | None = None) -> Tensor:
         """The images as an attack on the model (or on another victim) makes them; no gradient goes through them."""
-        made = attack(victim or self.victim, self.images, self.truth, self.threat, seed=self.seed, ids=self.ids)
-        return made.adversarial
+        victim = victim or self.victim
+        return attacked_images(
+            attack, victim, self.images, self.truth, self.threat, self.seed, self.ids, start=self.start
+        )
 
 
 class Method(ABC):
@@ -74,6 +94,11 @@ class Method(ABC):
     tasks: ClassVar[tuple[str, ...] | None] = None
     replays: int = 1
     single_step: ClassVar[bool] = False
+
+    @property
+    def startable(self) -> bool:
+        """Whether its attack can be told where to start."""
+        return walks(getattr(self, "attack", None))
 
     def images(self, step: Step) -> Tensor:
         """The attacked images `(B, C, *spatial)` to learn from; the clean ones where none are attacked."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from medrobust.checks import at_least, not_negative, one_of, positive
+from medrobust.checks import at_least, boolean, not_negative, one_of, positive
 from medrobust.errors import InputError
+from medrobust.training.balance import Balance
 from medrobust.training.trainee import Normalisation
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -35,6 +36,11 @@ class Training:
             2002.11569).
         precision: "32-true", or "bf16-mixed" or "16-mixed" for autocast.
         workers: processes that read images.
+        warm_start: the attack on an image starts where that of the last epoch ended, see `LastChanges`: two bytes a
+            value of the training images, in main memory and in every checkpoint.
+        balance: what is done for rare classes. "sampling": images are drawn so that all classes come as often, see
+            `drawing_chances`; "loss": classes have weights in the loss, see `class_weights`. Attacks stay as they are.
+        devices: processes that share every batch, each on a GPU of its own, or with one thread of the CPU.
 
     Raises:
         InputError: an option has no such value.
@@ -54,9 +60,12 @@ class Training:
     patience: int = 3
     precision: Precision = "32-true"
     workers: int = 0
+    warm_start: bool = False
+    balance: Balance = "none"
+    devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validations"):
+        for name in ("epochs", "batch_size", "accumulate", "validations", "devices"):
             at_least(name, getattr(self, name), 1)
         for name in ("patience", "workers"):
             at_least(name, getattr(self, name), 0)
@@ -70,5 +79,11 @@ class Training:
                 raise InputError(f"{name} must be from 0 and {most}, got {value:g}")
         one_of("normalisation", self.normalisation, get_args(Normalisation))
         one_of("precision", self.precision, get_args(Precision))
+        one_of("balance", self.balance, get_args(Balance))
+        boolean("warm_start", self.warm_start)
         if self.batch_size % self.accumulate:
             raise InputError(f"batch_size {self.batch_size} cannot be shared out evenly in {self.accumulate} parts")
+        if self.devices > 1 and self.warm_start:
+            raise InputError("warm_start keeps its changes in one process: set devices to 1")
+        if self.devices > 1 and self.awp and self.accumulate > 1:
+            raise InputError("awp on several devices needs every batch at once: set accumulate to 1")

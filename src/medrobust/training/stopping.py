@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits."""
+"""Why a training ends before its last step: it gets worse, or Ctrl-C, at a moment that suits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,30 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from medrobust.training.course import Course, Seen
+
+FALLEN = 0.5  # of the best figure under attack: less is a catastrophe, not the noise of a validation
+
+
+def reason_to_stop(course: Course, seen: Seen, best: Seen, per_epoch: int) -> str | None:
+    """In a sentence, after the validation `seen`; None to go on.
+
+    Args:
+        course: whose method may fail at once, and whose patience may end.
+        seen: the last validation.
+        best: that of the best figure under attack so far.
+        per_epoch: steps of an epoch.
+    """
+    if course.method.single_step and seen.attacked < FALLEN * best.attacked:
+        return (
+            f"catastrophic overfitting: under attack {seen.attacked:.2f} was left after {seen.step} steps, "
+            f"{best.attacked:.2f} after {best.step}"
+        )
+    patience = course.how.patience * per_epoch
+    if patience and seen.step - best.step >= patience:
+        return f"no better figure under attack since step {best.step}"
+    return None
 
 
 @contextmanager

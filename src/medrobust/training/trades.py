@@ -74,7 +74,7 @@ class TRADES(Method):
         task = step.task
         clean, outputs = step.clean(), step.outputs(attacked)
         used = task.used_positions(clean, step.truth)
-        return task.loss(clean, step.truth).mean() + self.beta * task.consistency(outputs, clean, "kl", used).mean()
+        return step.loss(clean) + self.beta * task.consistency(outputs, clean, "kl", used).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,8 @@ class MART(Method):
         after = Positions.of("MART", step.task, step.outputs(attacked), step.truth)
         boosted = -after.true - torch.log(1 + _LEAST - after.others.exp())
         unsure = 1 - before.true.exp()
-        return after.mean(boosted + self.beta * kl_divergence(before.log_probs, after.log_probs) * unsure).mean()
+        departure = kl_divergence(before.log_probs, after.log_probs)
+        return after.mean(step.weighted(boosted + self.beta * departure * unsure)).mean()
 
 
 _LEAST = 1e-4  # what the authors add to the wrong class's 1 − p

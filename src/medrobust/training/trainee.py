@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from medrobust.errors import InputError
 from medrobust.model_state import as_it_is
 from medrobust.tasks import Detection
 from medrobust.victim import Victim, normalised
@@ -47,10 +48,13 @@ class Trainee(nn.Module):
         """The outputs for images `(B, C, *spatial)` in data units, as `Victim` gives them but in train mode.
 
         Those of a detector are `Packed`.
+
+        Raises:
+            InputError: a layer is to normalise a batch of one value a channel by itself.
         """
         victim = self._victim
         inputs = normalised(victim.laid_out(images), victim.mean, victim.std)
-        with as_it_is(self.model):
+        with as_it_is(self.model), _single_image_told():
             outputs = victim.task.run(self.model, inputs)
         return outputs if isinstance(outputs, Tensor) else Packed(outputs)
 
@@ -83,3 +87,16 @@ class Trainee(nn.Module):
                 norm.momentum = momentum
                 if count is not None and norm.num_batches_tracked is not None:
                     norm.num_batches_tracked.copy_(count)
+
+
+@contextmanager
+def _single_image_told() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "the model normalises by the batch (BatchNorm), of which one image alone leaves it one value a channel: "
+            "see two images or more at a time (batch_size over accumulate), or take normalisation 'frozen'"
+        ) from error
