@@ -77,19 +77,17 @@ def wrappers(xrays: Xrays) -> Iterator[str]:
     victim, data = xrays.victim(), xrays.part("test", 200)
     yield "| defence | clean | unaware attack | aware attack |"
     yield "| --- | --- | --- | --- |"
+    attacks = {"pgd": mr.PGD(steps=20, random_start=True), "apgd": mr.APGD(steps=40)}
     for name, transform in WRAPPERS.items():
-        attack = mr.PGD(steps=20, random_start=True)
         averaged = mr.PGD(steps=20, random_start=True, inputs=[mr.Expectation(transform, samples=16)])
-        aware = {"through it": attack, "averaged": Transfer(averaged, victim, "undefended")}
-        unaware = {"unaware": Transfer(attack, victim, "undefended")}
+        unaware = {f"unaware {label}": Transfer(attack, victim, "undefended") for label, attack in attacks.items()}
+        aware = {**attacks, "averaged": Transfer(averaged, victim, "undefended")}
         records = mr.evaluate(mr.defended(victim, transform), data, aware | unaware, [EPS], gallery=0).records
-        worst = records.filter(pl.col("attack").is_in(list(aware))).group_by("index").agg(pl.col("right_after").all())
-        shares = [
-            records.filter(attack="unaware")["right_before"].mean(),
-            records.filter(attack="unaware")["right_after"].mean(),
-            worst["right_after"].mean(),
-        ]
-        yield f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |"
+        left = [records.filter(attack="pgd")["right_before"].mean()]
+        for of_these in (unaware, aware):
+            rows = records.filter(pl.col("attack").is_in(list(of_these)))
+            left.append(rows.group_by("index").agg(pl.col("right_after").all())["right_after"].mean())
+        yield f"| {name} | " + " | ".join(f"{share:.3f}" for share in left) + " |"
 
 
 def certificate(xrays: Xrays) -> Iterator[str]:

@@ -67,6 +67,19 @@ def test_the_parts_of_the_page_on_attacks_combine(trained):
     assert 0 < int(names["result"].queries.max()) <= 40
 
 
+def test_the_python_of_the_page_on_defences(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    victim, images, truth = trained
+    samples = [mr.Sample(str(place), images[place], truth[place]) for place in range(3)]
+    info = mr.DatasetInfo("slices", "ordinal", tuple("abcde"), 1)
+    names = {"victim": victim, "data": mr.InMemoryDataset(info, samples)}
+    for block in python_blocks("docs/defences.md"):
+        block = block.replace("steps=20", "steps=2").replace("samples=16", "samples=2").replace("n=1000", "n=20")
+        exec(compile(block, "docs/defences.md", "exec"), names)
+    assert set(names["run"].records["attack"]) == {"through it", "averaged"}
+    assert (tmp_path / "certified/images.parquet").exists()
+
+
 def test_the_yaml_of_the_page_on_attacks_is_that_attack():
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/attacks.md").read_text(), re.S)
     (options,) = yaml.safe_load(text)["attacks"].values()

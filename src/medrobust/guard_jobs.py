@@ -132,7 +132,8 @@ def screen_config(
                 progress=progress,
             )
         else:
-            ready[Path(name).name] = Squeezing() if name == SQUEEZING else loaded[name].to(part.victim.device)
+            label = name if Path(name).name in ready else Path(name).name
+            ready[label] = Squeezing() if name == SQUEEZING else loaded[name].to(part.victim.device)
     found = screen(
         part.victim,
         part.dataset,

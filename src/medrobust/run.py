@@ -36,7 +36,7 @@ from medrobust.evaluation import (
     read_run,
     save_run,
 )
-from medrobust.evaluation.cautions import cautions, of_ensembles, warn_of_budgets
+from medrobust.evaluation.cautions import cautions, of_defences, of_ensembles, warn_of_budgets
 from medrobust.evaluation.describing import described_part, model_fields
 from medrobust.evaluation.probing import probe
 from medrobust.evaluation.storage import write_whole
@@ -262,6 +262,7 @@ def _describe(
     rows = [row for row in measured.rows if row["part"] == part]
     told = [*cautions(rows, dataset.info.classes, campaign.threats, victim.bounds, measured.probabilities)]
     told += of_ensembles(campaign.attacks, victim, campaign.threats)
+    told += of_defences(campaign.attacks, victim)
     if measured.halved_to is not None:
         told.append(
             f"The batch was halved to {measured.halved_to} when memory ran out; the results do not depend on it."

@@ -128,6 +128,11 @@ def test_masks_of_a_model_that_looks_at_each_pixel_alone():
     assert row["radius"] == pytest.approx(0.1 * 0.6744897)
     assert row["abstained"] == pytest.approx(3 / 5)
     assert row["right"] == pytest.approx(2 / 5)
+    assert "can prove nothing" not in found.summary()
+    # 0.75^n ≤ 0.001/5 from n = 30 on
+    few = mr.certify(victim, dataset(images, truth, victim.task, ignore_index=9), 0.1, n=29)
+    assert few.images["abstained"].to_list() == [1.0]
+    assert "29 draws can prove nothing of so many positions: at least 30 are needed" in few.summary()
     # one pixel of class 1 is sure, two of it abstain, and one of class 0 does: 2·1/(1 + 3 + 1)
     assert row["dice_at_least"] == pytest.approx(0.4)
 

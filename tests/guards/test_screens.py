@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from tiny_detectors import tiny_detector
 from torch import Tensor
 from victims import CASES, build
 from watched import Rim, brightness, flat
@@ -41,6 +42,20 @@ def test_squeezing_of_masks_is_the_mean_over_pixels():
     found = said(mr.Squeezing(["median"]), victim, images)
     p, q = (victim(one).softmax(1) for one in (images, mr.MedianFilter()(images, (0.0, 1.0))))
     torch.testing.assert_close(found, (p - q).abs().sum(1).flatten(1).mean(1))
+
+
+@pytest.mark.parametrize("family", ["retinanet", "faster_rcnn"])
+def test_squeezing_of_boxes_compares_the_scores_of_the_same_places(family):
+    victim = mr.Victim(tiny_detector(family), mr.Detection(3))
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    leaf = images.clone().requires_grad_()
+    found = said(mr.Squeezing(), victim, leaf)
+    assert bool((found > 0).all())
+    assert bool((found <= 2).all())
+    (gradient,) = torch.autograd.grad(found.sum(), leaf)
+    assert bool((gradient.flatten(1).abs().sum(1) > 0).all())
+    nothing = said(mr.Squeezing([mr.BitDepth(16)]), victim, images).detach()
+    assert bool((nothing < 0.1 * found.detach()).all())
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "16" not in name])

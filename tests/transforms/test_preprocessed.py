@@ -156,3 +156,23 @@ def test_a_detector_is_defended(family):
 def test_refuses(arguments, told):
     with pytest.raises(InputError, match=told):
         Preprocessed(*arguments)
+
+
+def test_a_run_says_of_images_that_were_made_without_the_defence_what_they_are_worth(trained):
+    victim, images, truth = trained
+    names = tuple("abcde")
+    data = InMemoryDataset(DatasetInfo("set", "ordinal", names, 1), [Sample("a", images[0], truth[0])])
+    shielded, attacks, threats = defended(victim, Smooth()), {"fgsm": mr.FGSM()}, [mr.Threat(2 / 255)]
+    for model, others, told in (
+        (shielded, {"bare": victim}, True),
+        (shielded, {"same": defended(victim, Smooth())}, False),
+        (shielded, {}, False),
+        (victim, {"bare": victim}, False),
+    ):
+        run = mr.evaluate(model, data, attacks, threats, surrogates=others, gallery=0)
+        notes = " ".join(run.info.parts["set"].dataset.notes)
+        assert ("worth nothing on its own" in notes) is told
+        assert ("fgsm via bare did not know" in notes) is told
+    averaged = mr.Transfer(mr.PGD(steps=1, inputs=[mr.Expectation(Smooth(), samples=1)]), victim, "bare")
+    run = mr.evaluate(shielded, data, {"averaged": averaged}, threats, gallery=0)
+    assert "worth nothing" not in " ".join(run.info.parts["set"].dataset.notes)

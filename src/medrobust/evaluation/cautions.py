@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from medrobust.attacks import Attack, Ensemble
+from medrobust.attacks import Attack, Ensemble, Expectation, Transfer
 from medrobust.errors import MedrobustWarning
 from medrobust.tasks import Task
 from medrobust.threat import Threat
+from medrobust.transforms import NON_ADAPTIVE
 from medrobust.victim import Victim
 
 
@@ -81,6 +82,21 @@ def of_ensembles(attacks: Mapping[str, Attack], victim: Victim, threats: Sequenc
     ensembles = {label: attack for label, attack in attacks.items() if isinstance(attack, Ensemble)}
     told = (attack.omissions(label, victim, threat) for label, attack in ensembles.items() for threat in threats)
     return list(dict.fromkeys(sentence for sentences in told for sentence in sentences))
+
+
+def of_defences(attacks: Mapping[str, Attack], victim: Victim) -> list[str]:
+    """Of attacks that were made on a model without the defence, and did not average over it either."""
+    defence = victim.describe().get("defence")
+    unaware = [label for label, one in attacks.items() if isinstance(one, Transfer) and not _knows(one, defence)]
+    if not defence or not unaware:
+        return []
+    return [f"The model has a defence that {', '.join(unaware)} did not know. {NON_ADAPTIVE}"]
+
+
+def _knows(attack: Transfer, defence: object) -> bool:
+    parts = getattr(attack.attack, "inputs", ())
+    averaged = [part.transform for part in parts if isinstance(part, Expectation) and part.transform is not None]
+    return attack.surrogate.describe().get("defence") == defence or defence in [one.describe() for one in averaged]
 
 
 def _of_answers(answers: Sequence[tuple[object, object]], classes: Sequence[str]) -> Iterator[str]:

@@ -81,6 +81,10 @@ class Sampling:
         """The radius of an image all whose draws agree: none can be shown to be larger."""
         return radius_of(lower_bound(self.n, self.n, self.alpha), self.sigma)
 
+    def least_for(self, positions: int) -> int:
+        """The draws from which on one of so many positions can be certified: tau^n ≤ alpha/positions, all agreeing."""
+        return math.ceil(math.log(self.alpha / max(positions, 1)) / math.log(self.tau))
+
 
 @dataclass(frozen=True)
 class CertifiedInfo:
@@ -154,6 +158,8 @@ class Certified:
         ]
         if "p_lower" in self.images.columns:
             lines.append(f"no radius above {format_eps(self.largest, unit)} can be shown with {sampling.n} draws")
+        elif sampling.n < (least := sampling.least_for(max(self.images["positions"]))):
+            lines.append(f"{sampling.n} draws can prove nothing of so many positions: at least {least} are needed")
         return "\n".join([*lines, "this is of the smoothed model, the vote over noisy copies, not of the model alone"])
 
     def save(self, folder: str | Path) -> None:
