@@ -74,6 +74,27 @@ def test_and_as_onnx(case, tmp_path):
     check(case, tmp_path / "out", ["onnx"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "task", "shape"),
+    [
+        ("timm:convnext_atto", "classification", (3, 64, 64)),
+        ("torchvision:r3d_18", "classification", (1, 8, 32, 32)),
+        ("torchvision:lraspp_mobilenet_v3_large", "segmentation", (1, 64, 64)),
+        ("smp:unet-resnet18", "segmentation", (1, 64, 64)),
+    ],
+)
+def test_networks_of_libraries(source, task, shape, tmp_path):
+    dims = len(shape) - 1
+    model = mr.load_model(source, outputs=2, channels=shape[0], task=task, spatial_dims=dims)
+    victim = mr.Victim(model, mr.Segmentation(2) if task == "segmentation" else mr.Classification(2), mean=0.4, std=0.2)
+    images, formats = drawn(5, *shape), ["onnx", "torchscript"]
+    mr.export(victim, data_of(images, task=task), tmp_path / "out", formats)
+    for name in formats:
+        expected = victim(images)
+        assert torch.allclose(read(tmp_path / "out", name)(images), expected, atol=1e-4 * max(1, expected.abs().max()))
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A folder of all formats with the victim and the images that were there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 import zipfile
@@ -72,10 +73,11 @@ def read_exported_program(path: Path) -> Callable[[Tensor], Tensor]:
 
 def write_onnx(model: nn.Module, images: Tensor, path: Path, told: str) -> None:
     """Save the model as ONNX, whole in one file."""
-    try:
-        import onnxscript  # noqa: F401 – what torch.onnx is to work with
-    except ImportError as error:
-        raise MissingExtraError("onnxscript", "onnx") from error
+    for package in ("onnxscript", "onnxruntime"):  # to write it, and to read it: told before the work
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingExtraError(package, "onnx") from error
     made = torch.onnx.export(
         _exported(model, images), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )
@@ -137,7 +139,8 @@ def _exported(model: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
     for module in program.graph_module.modules():
         graph = getattr(module, "graph", None)
         for node in getattr(graph, "nodes", ()):
-            node.meta = {name: value for name, value in node.meta.items() if name in ("val", "tensor_meta")}
+            for place in ("stack_trace", "from_node"):
+                node.meta.pop(place, None)
     return program
 
 
