@@ -29,9 +29,9 @@ TOLD = {
     "seed": 3,
     "outcome": {
         "history": [
-            {"step": 0, "clean": 0.91, "attacked": 0.12},
-            {"step": 40, "clean": 0.84, "attacked": 0.55},
-            {"step": 80, "clean": 0.83, "attacked": 0.41},
+            {"step": 0, "clean": 0.91, "attacked": 0.12, "attacked_loss": 2.0},
+            {"step": 40, "clean": 0.84, "attacked": 0.55, "attacked_loss": 0.8},
+            {"step": 80, "clean": 0.83, "attacked": 0.41, "attacked_loss": 1.1},
         ],
         "best": 40,
         "stopped": f"no better figure {HOSTILE}",
