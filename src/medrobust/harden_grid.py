@@ -35,7 +35,7 @@ def harden_each(config: RunConfig, folder: Path, *, progress: bool = False) -> I
     elif written.read_text(encoding="utf-8") != asked:
         raise InputError(f"{folder} was begun by another configuration; give another --out")
     for name, one in config.harden.each().items():
-        place = folder / name
+        place = _place(folder, name)
         done = (place / WEIGHTS).exists()
         alone = config.model_copy(update={"harden": one})
         yield place, None if done else harden_config(alone, place, progress=progress)
@@ -49,9 +49,13 @@ def measure_each(config: RunConfig, folder: Path, *, progress: bool = False) -> 
     """
     runs = {BEFORE: folder / BEFORE}
     for name in config.harden.each():
-        measure_config(config, folder / name, before=folder / BEFORE, progress=progress)
-        runs[name] = folder / name / AFTER
+        measure_config(config, _place(folder, name), before=folder / BEFORE, progress=progress)
+        runs[name] = _place(folder, name) / AFTER
     found = tradeoff(runs)
     if not (folder / TRADEOFF).exists():
         found.save(folder / TRADEOFF)
     return found
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / name.replace("/", "_")

@@ -167,15 +167,15 @@ def test_several_methods_are_set_side_by_side(medrobust, data):
     several = (*data, "--method", "control, pgd-at", "--eps", "1/255,2/255", *fast, *measured, "--out", "hard")
     code, out, err = medrobust(*several)
     assert code == 0, err
-    names = [f"{method} {eps}_255" for method in ("control", "pgd-at") for eps in (1, 2)]
+    names = [f"{method} {eps}/255" for method in ("control", "pgd-at") for eps in (1, 2)]
     table = pl.read_csv("hard/tradeoff/tradeoff.csv")
     assert table["model"].to_list() == ["before", *names]
     assert all(name in out for name in names)
     left = dict(table.select("model", "attacked").rows())
-    assert left["pgd-at 2_255"] > left["before"]
+    assert left["pgd-at 2/255"] > left["before"]
     for name in names:
-        told = json.loads(Path("hard", name, "training.json").read_text())
-        assert told["threat"]["eps"] == int(name.split(" ")[1][0]) / 255
+        told = json.loads(Path("hard", name.replace("/", "_"), "training.json").read_text())
+        assert told["threat"]["eps"] == int(name[-5]) / 255
     # what is lost is made again, what is there is not
     weights = Path("hard/pgd-at 1_255/model.safetensors")
     there, lost = weights.read_bytes(), Path("hard/pgd-at 2_255")

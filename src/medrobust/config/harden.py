@@ -61,7 +61,7 @@ class HardenConfig(Section):
         return self.method[0] if len(self.method) == 1 else "methods"
 
     def each(self) -> dict[str, HardenConfig]:
-        """Name → one method at one budget; the name tells the budget where there are several: "smia-at 2_255"."""
+        """Name → one method at one budget; the name tells the budget where there are several: "smia-at 2/255"."""
         found = {}
         for method in self.method:
             alone = {"method": [method]} | ({} if _of_others(method) else {"surrogates": []})
@@ -69,7 +69,7 @@ class HardenConfig(Section):
                 found[method] = self.model_copy(update=alone)
                 continue
             for eps in self.eps:
-                found[f"{method} {str(eps).replace('/', '_')}"] = self.model_copy(update={**alone, "eps": [eps]})
+                found[f"{method} {eps}"] = self.model_copy(update={**alone, "eps": [eps]})
         return found
 
     @field_validator("surrogates", mode="before")
