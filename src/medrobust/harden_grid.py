@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medrobust.config import RunConfig
@@ -36,9 +37,13 @@ def harden_each(config: RunConfig, folder: Path, *, progress: bool = False) -> I
         raise InputError(f"{folder} was begun by another configuration; give another --out")
     for name, one in config.harden.each().items():
         place = _place(folder, name)
-        done = (place / WEIGHTS).exists()
+        if (place / WEIGHTS).exists():
+            yield place, None
+            continue
         alone = config.model_copy(update={"harden": one})
-        yield place, None if done else harden_config(alone, place, progress=progress)
+        with _nothing_left_of_nothing(folder):
+            found = harden_config(alone, place, progress=progress)
+        yield place, found
 
 
 def measure_each(config: RunConfig, folder: Path, *, progress: bool = False) -> Tradeoff:
@@ -59,3 +64,15 @@ def measure_each(config: RunConfig, folder: Path, *, progress: bool = False) -> 
 
 def _place(folder: Path, name: str) -> Path:
     return folder / name.replace("/", "_")
+
+
+@contextmanager
+def _nothing_left_of_nothing(folder: Path) -> Iterator[None]:
+    """A folder in which nothing was made goes when there is an error: the configuration is to be changed."""
+    try:
+        yield
+    except InputError:
+        if [path.name for path in folder.iterdir()] == [ASKED]:
+            (folder / ASKED).unlink()
+            folder.rmdir()
+        raise

@@ -12,6 +12,8 @@ from rich.console import RenderableType
 from medrobust.evaluation import own_parts
 from medrobust.evaluation.records import PartInfo
 from medrobust.evaluation.storage import new_folder, write_whole
+from medrobust.report.numbers import plain
+from medrobust.report.run_trust import hiding
 from medrobust.report.tradeoff import markdown_tradeoff, terminal_tradeoff, tradeoff_figure
 from medrobust.run import Run, Table, load_run
 from medrobust.statistics.tradeoff import tradeoff_rows
@@ -24,10 +26,12 @@ class Tradeoff:
     Attributes:
         table: a row per part, budget and model; the columns are described in `docs/records.md`.
         parts: what the runs are of.
+        distrusted: of each model that fails a check of trust, what that means, with what was found.
     """
 
     table: pl.DataFrame
     parts: dict[str, PartInfo]
+    distrusted: list[str]
 
     def figures(self) -> dict[str, bytes]:
         """A figure for each part and norm, name of the file → SVG."""
@@ -40,7 +44,7 @@ class Tradeoff:
 
     def markdown(self) -> str:
         """The table as a page in Markdown."""
-        return markdown_tradeoff(self.table, self.parts)
+        return markdown_tradeoff(self.table, self.parts, self.distrusted)
 
     def save(self, folder: str | Path) -> None:
         """Write `tradeoff.csv`, `tradeoff.md` and the figures to a new folder, whole or not at all.
@@ -55,7 +59,7 @@ class Tradeoff:
                 write_whole(unfinished / name, content)
 
     def __rich__(self) -> RenderableType:
-        return terminal_tradeoff(self.table, self.parts)
+        return terminal_tradeoff(self.table, self.parts, self.distrusted)
 
     def __repr__(self) -> str:
         return repr(Table(self.__rich__()))
@@ -73,4 +77,5 @@ def tradeoff(runs: Mapping[str, Run | str | Path]) -> Tradeoff:
     loaded = {name: run if isinstance(run, Run) else load_run(run) for name, run in runs.items()}
     table = tradeoff_rows({name: (run.summary, run.info) for name, run in loaded.items()})
     first = next(iter(loaded.values()))
-    return Tradeoff(table, own_parts(first.info.parts))
+    told = [hiding(plain(name, 24), checks) for name, run in loaded.items() for checks in run.trust.values()]
+    return Tradeoff(table, own_parts(first.info.parts), [one for one in told if one])

@@ -136,6 +136,7 @@ def test_two_devices_learn_what_one_does(medrobust, data):
         (("--method", "smia"), "unknown method 'smia'"),
         (("--split", "train"), "the training images are the test images: give harden.split, or data.split"),
         (("--train-split", "nothing"), "nothing"),
+        (("--method", "control,pgd-at", "--train-split", "nothing"), "nothing"),
         (("--epochs", 0), "epochs must be a whole number of at least 1"),
         (("--set", "harden.epoch=3"), "unknown option of harden 'epoch': did you mean 'epochs'?"),
         (("--set", "harden.options.beta=-1"), "method smia-at: beta must be a finite number, at least 0"),

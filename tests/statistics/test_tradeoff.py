@@ -10,6 +10,7 @@ from synthetic_run import BUDGETS, answer_row, frame, part_info, run_info
 
 import medrobust as mr
 from medrobust.errors import InputError
+from medrobust.statistics import Check
 from medrobust.statistics.tradeoff import TRADEOFF_SCHEMA
 
 
@@ -66,3 +67,13 @@ def test_afterchecks_are_no_parts_of_it():
     info = replace(run.info, parts={**run.info.parts, "grades, JPEG 90": run.info.parts["grades"]})
     found = mr.tradeoff({"one": mr.Run(pl.concat([run.records, rows]), info)})
     assert found.table["part"].unique().to_list() == ["grades"]
+
+
+def test_a_model_whose_figures_are_not_to_be_trusted_is_told():
+    run = run_of(9, {"pgd": [5, 6]})  # more is left at the larger budget
+    run.trust = {"grades": [Check("steps", "title", "fail", 0.5, "", "The loss falls with more steps.")]}
+    found = mr.tradeoff({"honest": run_of(9, {"pgd": [5, 1]}), "hiding": run})
+    (told,) = found.distrusted
+    assert told.startswith("hiding fails 1 check of trust (steps): it may hide its gradients")
+    assert told in " ".join(repr(found).split())
+    assert "hiding fails 1 check of trust" in found.markdown()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import polars as pl
@@ -26,9 +26,9 @@ _NOTE = (
 )
 
 
-def terminal_tradeoff(table: pl.DataFrame, parts: Mapping[str, PartInfo]) -> Group:
-    """For the terminal: a table a part, a line a model, a column a budget."""
-    shown: list[RenderableType] = []
+def terminal_tradeoff(table: pl.DataFrame, parts: Mapping[str, PartInfo], distrusted: Sequence[str]) -> Group:
+    """For the terminal: what is not to be trusted, then a table a part, a line a model, a column a budget."""
+    shown: list[RenderableType] = [Text(told, style="bold red") for told in distrusted]
     for title, headings, lines in _tables(table, parts):
         shown.append(Text(title, style="bold"))
         cells = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
@@ -40,9 +40,9 @@ def terminal_tradeoff(table: pl.DataFrame, parts: Mapping[str, PartInfo]) -> Gro
     return Group(*shown, Text(_note(table), style="dim"))
 
 
-def markdown_tradeoff(table: pl.DataFrame, parts: Mapping[str, PartInfo]) -> str:
+def markdown_tradeoff(table: pl.DataFrame, parts: Mapping[str, PartInfo], distrusted: Sequence[str]) -> str:
     """The same as a page in Markdown."""
-    written = ["# What robustness costs"]
+    written = ["# What robustness costs", *(f"**{markdown_text(told)}**" for told in distrusted)]
     for title, headings, lines in _tables(table, parts):
         rows = [headings, ["---"] * len(headings), *lines]
         written.append(f"## {markdown_text(title)}")
