@@ -57,7 +57,7 @@ class Training:
     ramp: float = 0.0
     awp: float = 0.0
     validations: int = 1
-    patience: int = 3
+    patience: int = 5
     precision: Precision = "32-true"
     workers: int = 0
     warm_start: bool = False
