@@ -36,6 +36,7 @@ from medrobust.data import Dataset, DatasetInfo, InMemoryDataset, Sample
 from medrobust.models.networks import UNet
 from medrobust.tasks import Task
 from medrobust.training import Course, Engine, Training, Validation, make_method
+from medrobust.training.validating import Left
 from medrobust.transforms import GaussianSmoothing
 
 EPS, STEPS, BETA = 2 / 255, 5, 6.0
@@ -93,9 +94,9 @@ class Setting:
 class Unseen(Validation):
     """No look at all."""
 
-    def __call__(self, victim: mr.Victim, data: Dataset, threat: mr.Threat, seed: int) -> tuple[float, float]:
+    def __call__(self, victim: mr.Victim, data: Dataset, threat: mr.Threat, seed: int) -> Left:
         """Nothing."""
-        return 0.0, 0.0
+        return Left(0.0, 0.0, 0.0)
 
 
 def learning(model: nn.Module) -> None:

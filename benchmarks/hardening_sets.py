@@ -14,6 +14,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from ablation import MEAN, STD
@@ -24,6 +25,7 @@ import medrobust as mr
 from medrobust.jobs import task_for
 from medrobust.reproduce.fitting import fit
 from medrobust.reproduce.keeping import trained_once
+from medrobust.training.validating import Left
 
 METHODS = ("control", "pgd-at", "smia-at", "trades")
 ASKED = 2.0  # 255ths
@@ -60,7 +62,7 @@ class Timed(mr.Validation):
 
     seconds = 0.0
 
-    def __call__(self, *given: object) -> tuple[float, float]:
+    def __call__(self, *given: Any) -> Left:
         """As its parent."""
         begun = time.process_time()
         found = super().__call__(*given)
