@@ -35,8 +35,7 @@ import medrobust as mr
 from medrobust.data import Dataset, DatasetInfo, InMemoryDataset, Sample
 from medrobust.models.networks import UNet
 from medrobust.tasks import Task
-from medrobust.training import Course, Engine, Training, Validation, make_method
-from medrobust.training.validating import Left
+from medrobust.training import Course, Engine, Left, Training, Validation, make_method
 from medrobust.transforms import GaussianSmoothing
 
 EPS, STEPS, BETA = 2 / 255, 5, 6.0

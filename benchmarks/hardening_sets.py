@@ -25,7 +25,7 @@ import medrobust as mr
 from medrobust.jobs import task_for
 from medrobust.reproduce.fitting import fit
 from medrobust.reproduce.keeping import trained_once
-from medrobust.training.validating import Left
+from medrobust.training import Left
 
 METHODS = ("control", "pgd-at", "smia-at", "trades")
 ASKED = 2.0  # 255ths

@@ -13,8 +13,7 @@ import medrobust as mr
 from medrobust.data.dataset import Sample
 from medrobust.errors import InputError
 from medrobust.models import load_weights
-from medrobust.training import Control, Training, Validation
-from medrobust.training.validating import Left
+from medrobust.training import Control, Left, Training, Validation
 
 HOW = Training(epochs=12, learning_rate=3e-3, patience=0, normalisation="batch")
 THREAT = mr.Threat(eps=16 / 255)

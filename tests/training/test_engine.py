@@ -28,11 +28,11 @@ from medrobust.training import (
     Course,
     Engine,
     FastTraining,
+    Left,
     Training,
     Validation,
     make_method,
 )
-from medrobust.training.validating import Left
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

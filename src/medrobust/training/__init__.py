@@ -17,7 +17,7 @@ from medrobust.training.method import Method, Step
 from medrobust.training.options import Training
 from medrobust.training.trades import MART, TRADES, Departure
 from medrobust.training.trainee import Trainee
-from medrobust.training.validating import Validation
+from medrobust.training.validating import Left, Validation
 
 __all__ = [
     "MART",
@@ -32,6 +32,7 @@ __all__ = [
     "FastTraining",
     "FreeTraining",
     "GaussianTraining",
+    "Left",
     "Method",
     "MethodEntry",
     "Outcome",
