@@ -252,6 +252,7 @@ def test_without_costs_there_is_no_table():
     assert harm(label_records(), run_info({"findings": part_info("multilabel", "abcd")})).is_empty()
 
 
+@pytest.mark.slow
 def test_harm_in_a_configuration():
     config = {
         "data": {"path": "embedded:level", "limit": 6}, "attacks": {"costly": {"attack": "bim", "loss": "harm"}},

@@ -111,6 +111,7 @@ def test_a_model_card_tells_that_figures_are_not_to_be_trusted(run, tmp_path):
     assert "**These figures should not be trusted as they are:**" in written(broken, tmp_path, "model-card")
 
 
+@pytest.mark.slow
 def test_no_format_names_a_sample_a_patient_or_a_folder(run, tmp_path):
     for name in FORMATS:
         text = written(run, tmp_path, name)

@@ -90,6 +90,7 @@ def test_evidence_of_groups_and_confidence_leads_to_their_tables(page):
         assert f'id="{found.anchor}"' in page
 
 
+@pytest.mark.slow
 def test_the_json_and_the_markdown_hold_the_tables(tmp_path):
     run = whole()
     made = {"summary": summarise(run.records, run.info, resamples=50), "tables": Tables(run.records, run.info)}
