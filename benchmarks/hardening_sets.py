@@ -50,10 +50,14 @@ class Plan:
 
 
 PLANS = {
-    "x-ray": Plan("timm:mobilenetv3_small_100", 2.0, mr.Training(epochs=5, batch_size=32, normalisation="batch"), 200),
+    "x-ray": Plan(
+        "timm:mobilenetv3_small_100", 2.0, mr.Training(epochs=5, batch_size=32, normalisation="batch", patience=0), 200
+    ),
     "lung": Plan("U-Net", 8.0, mr.Training(epochs=30, batch_size=4, normalisation="batch", patience=0), 8),
-    "tissue": Plan("U-Net", 12.0, mr.Training(epochs=10, batch_size=4, learning_rate=3e-3, normalisation="batch"), 12),
-    "organs": Plan("U-Net", 8.0, mr.Training(epochs=15, batch_size=4, normalisation="batch"), 12),
+    "tissue": Plan(
+        "U-Net", 12.0, mr.Training(epochs=10, batch_size=4, learning_rate=3e-3, normalisation="batch", patience=0), 12
+    ),
+    "organs": Plan("U-Net", 8.0, mr.Training(epochs=15, batch_size=4, normalisation="batch", patience=0), 12),
 }
 
 
