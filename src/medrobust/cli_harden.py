@@ -36,7 +36,9 @@ def harden(
     config: ConfigFile = None,
     method: Annotated[
         str | None,
-        typer.Option(help="smia-at, pgd-at, trades, mart, fgsm-rs, free, smoothing, gaussian, control; or several."),
+        typer.Option(
+            help="smia-at, pgd-at, trades, mart, fgsm-rs, free, ensemble, smoothing, gaussian, control; or several."
+        ),
     ] = None,
     eps: Annotated[str | None, typer.Option(help="What the model is to stand: 2/255, 10HU; or several.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images; 10.")] = None,

@@ -115,6 +115,9 @@ def screen_config(
     if config.data.path == EMBEDDED:
         raise InputError("give the data that screens are measured on with --data, e.g. embedded:level")
     attacks, knowing = config.build_attacks(), _knowing(config, adaptive)
+    for name in screens:
+        if screens.count(name) > 1:
+            raise InputError(f"screen {name!r} is given twice")
     loaded = {name: load_screen(name) for name in screens if name not in (SQUEEZING, LEARNED)}
     (part,) = build_parts(config)
     threats = config.threat.threats(part.dataset.info, USUAL_BUDGET)
@@ -132,7 +135,8 @@ def screen_config(
                 progress=progress,
             )
         else:
-            label = name if Path(name).name in ready else Path(name).name
+            short = Path(name).name
+            label = name if short in ready or short in (SQUEEZING, LEARNED) else short
             ready[label] = Squeezing() if name == SQUEEZING else loaded[name].to(part.victim.device)
     found = screen(
         part.victim,

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medrobust.config import RunConfig
+from medrobust.config import EMBEDDED, RunConfig
 from medrobust.errors import InputError
 from medrobust.evaluation.storage import check_output_folder, write_whole
 from medrobust.harden_jobs import harden_config, measure_config
 from medrobust.hardening import WEIGHTS, Hardened
 from medrobust.hardening_card import AFTER, BEFORE
+from medrobust.jobs import build_parts
 from medrobust.tradeoffs import Tradeoff, tradeoff
+from medrobust.training import check_fit
 
 ASKED, TRADEOFF = "hardening.json", "tradeoff"
 
@@ -30,7 +32,7 @@ def harden_each(config: RunConfig, folder: Path, *, progress: bool = False) -> I
     written = folder / ASKED
     if not written.exists():
         check_output_folder(folder)
-        config.harden.check()  # before anything is trained in vain
+        _check_each(config)
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(written, asked.encode())
     elif written.read_text(encoding="utf-8") != asked:
@@ -64,6 +66,18 @@ def measure_each(config: RunConfig, folder: Path, *, progress: bool = False) -> 
 
 def _place(folder: Path, name: str) -> Path:
     return folder / name.replace("/", "_")
+
+
+def _check_each(config: RunConfig) -> None:
+    """Raise `InputError` where one of them cannot be trained, before the others are in vain."""
+    config.harden.check()
+    if config.data.path == EMBEDDED:
+        return  # `harden_config` says what is to be given
+    (part,) = build_parts(config)
+    for one in config.harden.each().values():
+        if not one.surrogates:
+            threat = one.threat(config.threat.norm, part.dataset.info)
+            check_fit(part.victim, one.build_method(), threat, one.training())
 
 
 @contextmanager

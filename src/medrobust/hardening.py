@@ -20,7 +20,7 @@ from medrobust.evaluation.storage import new_folder
 from medrobust.models import weights_fingerprint
 from medrobust.progress import progress_bar
 from medrobust.threat import Threat
-from medrobust.training import Course, Method, Outcome, Seen, Training, Validation, make_method, train
+from medrobust.training import Course, Method, Outcome, Seen, Training, Validation, check_fit, make_method, train
 from medrobust.victim import Victim
 
 WEIGHTS, TOLD = "model.safetensors", "training.json"
@@ -105,12 +105,8 @@ def harden(
             raise InputError(f"{training.info.name!r} is not in [0, 1] but in {training.info.unit}: give a threat")
         threat = Threat(2 / 255)
     method = make_method(method) if isinstance(method, str) else method
-    if method.tasks is not None and victim.task.name not in method.tasks:
-        raise InputError(f"method {type(method).__name__} is for {' or '.join(method.tasks)}, not {victim.task.name}")
-    if not victim.differentiable:
-        raise InputError("a model that gives no gradients cannot be trained")
-    if threat.moves_truth and victim.task.name in ("segmentation", "detection"):
-        raise InputError(f"a {threat.norm} moves true masks and boxes along, which no method of training follows")
+    how = how or Training()
+    check_fit(victim, method, threat, how)
     if validation is None:
         validation, training = split_by_patient(training, HELD_BACK)
     for name, data in (("training", training), ("validation", validation)):
@@ -119,7 +115,7 @@ def harden(
     check_apart(training, validation, ("training", "validation"))
     learner = copy.copy(victim)
     learner.model = copy.deepcopy(victim.model)
-    course = Course(learner, training, validation, method, threat, how or Training(), look or Validation(), seed)
+    course = Course(learner, training, validation, method, threat, how, look or Validation(), seed)
     told = _told(course)
     made_of = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     path = None if checkpoint is None else Path(checkpoint)
@@ -146,6 +142,7 @@ def _told(course: Course) -> dict[str, object]:
         "training_sha256": course.training.fingerprint(),
         "validation_sha256": course.validation.fingerprint(),
         "images": [len(course.training), len(course.validation)],
+        "validation_images": len(course.look.places(course.validation)),
         **course.method.describe(),
         "threat": course.threat.describe(course.training.info.unit),
         "training": asdict(course.how),

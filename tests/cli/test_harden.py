@@ -143,6 +143,12 @@ def test_two_devices_learn_what_one_does(medrobust, data):
         (("--method", "control,control"), "harden.method: 'control' is given twice"),
         (("--method", "control,trades", "--set", "harden.options.beta=2"), "control"),
         (("--eps", "2/255,big"), "big"),
+        (("--set", "harden.options={trades: 3}"), "harden.options.trades is of a method that is not trained"),
+        (
+            ("--method", "trades", "--set", "harden.options={trades: 3}"),
+            "harden.options.trades are the options of that",
+        ),
+        (("--method", "fgsm-rs,control", "--set", "harden.warm_start=true"), "warm_start is for attacks that walk"),
         (("--eps", "10HU"), "eps 10HU does not fit the data, whose unit is [0, 1]"),
     ],
 )

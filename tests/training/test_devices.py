@@ -78,7 +78,7 @@ from medrobust.training import AdversarialTraining, train
 def watch(steps):
     yield lambda step, *_: print(step, flush=True)
 
-made = course(AdversarialTraining(), epochs=6, devices=2, normalisation="frozen")
+made = course(AdversarialTraining(), epochs=6, devices=2, normalisation="adversarial")
 train(made, Path(sys.argv[1]), "x", watch, save_every=-1)
 save_file(made.victim.model.state_dict(), sys.argv[2])
 """
@@ -86,7 +86,7 @@ save_file(made.victim.model.state_dict(), sys.argv[2])
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_processes_that_are_stopped_end_where_undisturbed_ones_do(tmp_path, how):
-    """Killed all at once, or told by Ctrl-C; dropout included. A script needs no guard around it."""
+    """Killed all at once, or told by Ctrl-C; dropout and statistics of BatchNorm included. A script needs no guard."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
     call = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path / "checkpoint"), str(tmp_path / "made")]
@@ -103,7 +103,7 @@ def test_processes_that_are_stopped_end_where_undisturbed_ones_do(tmp_path, how)
         assert told.strip().endswith("KeyboardInterrupt")
     again = subprocess.run(call, check=True, stdout=subprocess.PIPE, **options).stdout.split()
     assert reached <= int(again[0]) <= reached + 2  # it goes on where it was
-    whole = course(AdversarialTraining(), epochs=6, devices=2, normalisation="frozen")
+    whole = course(AdversarialTraining(), epochs=6, devices=2, normalisation="adversarial")
     train(whole)
     stopped = load_file(tmp_path / "made")
     assert all(torch.equal(value, stopped[name]) for name, value in whole.victim.model.state_dict().items())

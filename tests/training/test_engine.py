@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,10 +61,10 @@ WAYS = {
     "warm free, sampled": {"method": "free", "warm_start": True, "balance": "sampling"},
     "weighted mart": {"method": "mart", "balance": "loss"},
     "pgd-at": {},
-    "smia-at": {"normalisation": "frozen"},
+    "smia-at": {"normalisation": "frozen", "accumulate": 2},
     "trades": {"normalisation": "adversarial", "ramp": 0.5},
     "fgsm-rs": {"averaging": 0.9},
-    "free": {"accumulate": 2},
+    "free": {},
     "control": {"awp": 0.01},
     "mart": {"precision": "bf16-mixed"},
 }
@@ -382,3 +383,24 @@ def test_a_detector_learns_by_its_own_losses(family, name):
     assert not [key for key in changed if "running" in key or "num_batches" in key]
     assert any("backbone" in key for key in changed)
     assert any("head" in key for key in changed)
+
+
+@pytest.mark.parametrize("images", [16, 18, 9])
+def test_a_batch_seen_in_parts_moves_the_weights_as_one_seen_whole(images):
+    """Also the last batch of an epoch, which is of two images, or of nine."""
+    made = {}
+    for accumulate in (1, 2, 4):
+        victim = victim_of(network(norm=False, dropout=0.0))
+        one = course(AdversarialTraining(), victim, accumulate=accumulate, batch_size=8, epochs=2)
+        Engine(replace(one, training=Bars(images))).run()
+        made[accumulate] = weights_of(victim.model)
+    for accumulate in (2, 4):
+        for name, value in made[1].items():
+            torch.testing.assert_close(made[accumulate][name], value, rtol=0, atol=1e-6)
+
+
+def test_what_needs_a_whole_batch_is_not_seen_in_parts():
+    with pytest.raises(InputError, match="awp needs the gradient of a whole batch at once"):
+        course(Control(), awp=0.01, accumulate=2)
+    with pytest.raises(InputError, match="FreeTraining moves the weights several times on a batch"):
+        Engine(course(make_method("free"), accumulate=2))

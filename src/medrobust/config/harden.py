@@ -64,7 +64,8 @@ class HardenConfig(Section):
         """Name → one method at one budget; the name tells the budget where there are several: "smia-at 2/255"."""
         found = {}
         for method in self.method:
-            alone = {"method": [method]} | ({} if _of_others(method) else {"surrogates": []})
+            own = {name: value for name, value in self.options.items() if name not in METHODS or name == method}
+            alone = {"method": [method], "options": own} | ({} if _of_others(method) else {"surrogates": []})
             if len(self.eps) == 1:
                 found[method] = self.model_copy(update=alone)
                 continue
@@ -86,6 +87,11 @@ class HardenConfig(Section):
         if self.surrogates and not of_others:
             methods = " or ".join(self.method)
             raise InputError(f"harden.surrogates are for the method ensemble, not for {methods}: leave them out")
+        for name in METHODS:
+            if name in self.options and name not in self.method:
+                raise InputError(f"harden.options.{name} is of a method that is not trained: leave it out")
+            if not isinstance(self.options.get(name, {}), dict):
+                raise InputError(f"harden.options.{name} are the options of that method, as in {{beta: 3}}")
         for one in self.each().values():
             if not _of_others(one.method[0]):
                 one.build_method()
@@ -99,7 +105,7 @@ class HardenConfig(Section):
             InputError: no such method or option, or an option has no such value.
         """
         (name,) = self.method
-        shared = {option: value for option, value in self.options.items() if option not in METHODS}
+        shared = {option: value for option, value in self.options.items() if option not in METHODS}  # of all methods
         given = {"others": others} if _of_others(name) else {}
         return make_method(name, **shared, **self.options.get(name, {}), **given)
 

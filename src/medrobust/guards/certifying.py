@@ -78,7 +78,8 @@ def certify(
         n: draws to prove it by; the largest radius that can be shown grows with it (`Certified.largest`).
         alpha: the most that the probability of a wrong certificate may be, for each image.
         tau: the probability that every position's answer is to have, for several labels and masks.
-        radii: at which certified accuracy is told, in data units; 0, ½, 1, 1½ and 2 sigma when not given.
+        radii: at which certified accuracy is told, in data units; 0, ½, 1, 1½ and 2 sigma when not given. Of one
+            answer an image; labels and masks have the one radius sigma·Φ⁻¹(tau).
         seed: of the noise; an image's depends on it and the image's id alone.
         batch_size: noisy copies that the model sees together; changes the speed alone.
         skip_bad: leave out images that cannot be read, and list them, instead of stopping.
@@ -96,6 +97,8 @@ def certify(
     for radius in radii or ():
         not_negative("a radius", radius)
     _check_victim(victim)
+    if radii is not None and _positions(victim.task):
+        raise InputError("certificates of labels and masks have the one radius sigma·Φ⁻¹(tau): leave out radii")
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     at_once = AtOnce(batch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from medrobust.attacks.at_once import AtOnce
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.data import Dataset
 from medrobust.data.subset import check_apart, split_by_patient
-from medrobust.errors import InputError
+from medrobust.errors import InputError, MedrobustWarning
 from medrobust.evaluation.attacking import Call, answered, calls_of, check_untargeted
 from medrobust.evaluation.batches import Batch, batches
 from medrobust.evaluation.cautions import warn_of_budgets
@@ -28,6 +29,7 @@ from medrobust.evaluation.describing import described_part
 from medrobust.evaluation.measure import Campaign
 from medrobust.evaluation.records import Skipped
 from medrobust.guards.evasive import Evasive
+from medrobust.guards.learned import LearnedScreen
 from medrobust.guards.screened import SCHEMA, Screened, ScreenedInfo
 from medrobust.guards.screens import Screen, Squeezing
 from medrobust.guards.watched import Alarm
@@ -101,7 +103,7 @@ def screen(
     warn_of_budgets(threats, victim.bounds)
     if calibration is None:
         calibration, dataset = split_by_patient(dataset, HALF)
-    check_apart(calibration, dataset, ("the calibration", "the attacked"))
+    _check_data(screens, calibration, dataset)
     part = name or dataset.info.name
     started, created = time.perf_counter(), datetime.now(UTC)
     work = _Work(victim, campaign, AtOnce(batch_size))
@@ -141,6 +143,18 @@ def screen(
         config=None if config is None else dict(config),
     )
     return Screened(pl.DataFrame(rows, SCHEMA), info)
+
+
+def _check_data(screens: Mapping[str, Screen], calibration: Dataset, dataset: Dataset) -> None:
+    """Patients and images must be others; what a screen learned from flatters it, or its threshold."""
+    check_apart(calibration, dataset, ("the calibration", "the attacked"))
+    fingerprints = {calibration.fingerprint(): "its threshold is set on", dataset.fingerprint(): "it is measured on"}
+    if len(fingerprints) < 2:
+        raise InputError("the calibration images are the attacked images: give others")
+    for label, one in screens.items():
+        if isinstance(one, LearnedScreen) and (known := fingerprints.get(one.info.data_sha256)):
+            told = f"screen {label} learned from the very images that {known}: its figures say nothing about others"
+            warnings.warn(told, MedrobustWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from medrobust.training import METHODS, Outcome
 
 # fields of `training.json` that are not options of the method
 _KNOWN = "model_sha256 weights_sha256 victim training_sha256 validation_sha256 images method threat training"
-_OTHERS = "validation_attack seed outcome"
+_OTHERS = "validation_attack validation_images seed outcome"
 _ELSEWHERE = ("normalisation", "workers")  # told in a line of its own; without an effect on the weights
 
 
@@ -36,6 +36,7 @@ class HardeningTold:
         model_sha256: fingerprint of the model that it began with.
         training_sha256, validation_sha256: of the data learned from, and of those the weights were chosen by.
         images: how many these are.
+        validation_images: how many of the latter were attacked; None in files from before it was kept.
         method: its class.
         threat: what the model is to stand.
         training: epochs, learning rate and the like.
@@ -58,6 +59,7 @@ class HardeningTold:
     outcome: Outcome
     victim: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
+    validation_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def hardening_card(
             source="" if entry is None else entry[1].source,
             options=options_text(options),
             budget=_budget(told.threat),
+            attacked=entry is None or bool(getattr(entry[1].make, "attacked", True)),
             how=options_text({name: value for name, value in told.training.items() if name not in _ELSEWHERE}),
             looked=f"{plain(str(told.validation_attack.get('attack')))} ({options_text(told.validation_attack)})",
             first=history[0],

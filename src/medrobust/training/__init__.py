@@ -9,7 +9,7 @@ from medrobust.training.adversarial import (
     Smoothing,
 )
 from medrobust.training.catalogue import METHODS, MethodEntry, make_method
-from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.course import Course, Outcome, Seen, check_fit
 from medrobust.training.devices import train
 from medrobust.training.engine import Engine
 from medrobust.training.fast import FastTraining, FreeTraining, RandomStep
@@ -44,6 +44,7 @@ __all__ = [
     "Trainee",
     "Training",
     "Validation",
+    "check_fit",
     "make_method",
     "train",
 ]

@@ -26,6 +26,8 @@ STEPS = 5  # of the attacks inside
 class Control(Method):
     """Plain fine-tuning: the task's loss on clean images. What hardening is to be compared with."""
 
+    attacked = False
+
     def loss(self, step: Step, attacked: Tensor) -> Tensor:
         """E L(f(x), y)."""
         return step.loss(step.outputs(step.images))
@@ -40,6 +42,7 @@ class Smoothing(Method):
         smoothing: the S, a Gaussian.
     """
 
+    attacked = False
     beta: float = 1.0
     smoothing: GaussianSmoothing = field(default_factory=GaussianSmoothing)
 
@@ -62,6 +65,7 @@ class GaussianTraining(Method):
         sigma: standard deviation in data units; that of the certificate.
     """
 
+    attacked = False
     sigma: float
 
     def __post_init__(self) -> None:

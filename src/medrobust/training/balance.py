@@ -14,6 +14,15 @@ from medrobust.tasks import Classification, Segmentation, Task
 Balance = Literal["none", "sampling", "loss"]
 
 
+def check_balance(balance: Balance, task: Task) -> None:
+    """Raise `InputError` when the task has no such balance."""
+    one_an_image = isinstance(task, Classification) and not task.multilabel
+    if balance == "sampling" and not one_an_image:
+        raise InputError(f"balance 'sampling' is for one class an image, not {task.name}{_instead(task)}")
+    if balance == "loss" and not one_an_image and (not isinstance(task, Segmentation) or task.multilabel):
+        raise InputError(f"balance 'loss' is for one class an image or pixel, not {task.name}")
+
+
 def drawing_chances(task: Task, data: Dataset) -> Tensor:
     """How likely each image is to be drawn, float64 `(N,)` of sum 1, so that all classes that occur come as often.
 
@@ -22,8 +31,8 @@ def drawing_chances(task: Task, data: Dataset) -> Tensor:
     Raises:
         InputError: the task has not one class an image.
     """
-    if not isinstance(task, Classification) or task.multilabel:
-        raise InputError(f"balance 'sampling' is for one class an image, not {task.name}{_instead(task)}")
+    check_balance("sampling", task)
+    assert isinstance(task, Classification)
     classes = torch.stack([data[place].truth for place in range(len(data))])
     counts = torch.bincount(classes, minlength=task.classes).double()
     return 1 / counts[classes] / (counts > 0).sum()
@@ -38,8 +47,8 @@ def class_weights(task: Task, data: Dataset) -> Tensor:
     Raises:
         InputError: the task has not one class an image or pixel.
     """
-    if not isinstance(task, Classification | Segmentation) or task.multilabel:
-        raise InputError(f"balance 'loss' is for one class an image or pixel, not {task.name}")
+    check_balance("loss", task)
+    assert isinstance(task, Classification | Segmentation)
     counts = torch.zeros(task.classes, dtype=torch.float64)
     for place in range(len(data)):
         truth = data[place].truth.flatten()

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medrobust.data import Dataset
+from medrobust.errors import InputError
 from medrobust.threat import Threat
+from medrobust.training.balance import check_balance
 from medrobust.training.method import Method
 from medrobust.training.options import Training
 from medrobust.training.validating import Validation
@@ -72,3 +74,23 @@ class Outcome:
     def of(cls, told: Mapping[str, Any]) -> Outcome:
         """The reverse of `dataclasses.asdict`."""
         return cls(**{**told, "history": [Seen(**seen) for seen in told["history"]]})
+
+
+def check_fit(victim: Victim, method: Method, threat: Threat, how: Training) -> None:
+    """Raise `InputError` when a model cannot be trained like this, whatever the data."""
+    name, task = type(method).__name__, victim.task
+    if method.tasks is not None and task.name not in method.tasks:
+        raise InputError(f"method {name} is for {' or '.join(method.tasks)}, not {task.name}")
+    if not victim.differentiable:
+        raise InputError("a model that gives no gradients cannot be trained")
+    if threat.moves_truth and task.name in ("segmentation", "detection"):
+        raise InputError(f"a {threat.norm} moves true masks and boxes along, which no method of training follows")
+    if how.warm_start and not (method.startable and threat.pixels):
+        raise InputError(
+            f"warm_start is for attacks that walk through changes of pixels: {name} within {threat.norm} has none such"
+        )
+    if method.replays > 1 and how.accumulate > 1:
+        raise InputError(
+            f"{name} moves the weights several times on a batch, which must be seen whole: set accumulate to 1"
+        )
+    check_balance(how.balance, task)

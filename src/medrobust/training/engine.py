@@ -24,7 +24,7 @@ from medrobust.models.randomness import seeded
 from medrobust.threat import Threat, derived
 from medrobust.training.balance import class_weights, drawing_chances
 from medrobust.training.checkpoints import Checkpoint, fill_optimizer, optimizer_tensors
-from medrobust.training.course import Course, Outcome, Seen
+from medrobust.training.course import Course, Outcome, Seen, check_fit
 from medrobust.training.method import Step
 from medrobust.training.order import Order
 from medrobust.training.stopping import reason_to_stop, stop_heard
@@ -59,11 +59,7 @@ class Engine:
         how, self.course, self.tell = course.how, course, tell
         self.path, self.made_of, self.save_every = checkpoint, made_of, save_every
         self.fabric = fabric or Fabric(accelerator=_accelerator(course.victim), devices=1, precision=how.precision)
-        if how.warm_start and not (course.method.startable and course.threat.pixels):
-            raise InputError(
-                f"warm_start is for attacks that walk through changes of pixels: {type(course.method).__name__} "
-                f"within {course.threat.norm} has none such"
-            )
+        check_fit(course.victim, course.method, course.threat, how)
         if course.victim.channels_last:
             lay_out(course.victim.model, torch.channels_last)
         self.raw = Trainee(course.victim, how.normalisation)
@@ -168,14 +164,16 @@ class Engine:
         if how.warm_start:
             space = threat.for_truth(truth, images, victim.task.classes).space(images, victim.bounds)
             step = replace(step, start=self.changes.starts(batch, images, space, seed, ids))
-        begun = self.step - place % how.accumulate  # the parts of a batch go together
+        begun = self.step - place % how.accumulate
+        parts = range(begun, min(begun + how.accumulate, (epoch + 1) * self.order.per_epoch))
+        part = self.order.size(self.step) / sum(map(self.order.size, parts))
         for group in self.optimizer.param_groups:
-            group["lr"] = how.learning_rate * warm_up_and_cosine(begun / self.steps)
+            group["lr"] = how.learning_rate * warm_up_and_cosine(self._move() / self._all_moves)
         attacked = course.method.images(step)
         for replay in range(course.method.replays):
             if replay:
                 attacked = course.method.again(step, attacked)
-            self._descend(step, attacked, self._weight(batch), last=self._moves(self.step + 1))
+            self._descend(step, attacked, self._weight(batch), part, last=self._moves(self.step + 1))
         if how.warm_start:
             self.changes.keep(batch, attacked - images)
 
@@ -188,15 +186,16 @@ class Engine:
         """The mean over all processes."""
         return cast("Tensor", self.fabric.all_reduce(value.to(self.fabric.device), reduce_op="mean"))
 
-    def _descend(self, step: Step, attacked: Tensor, weight: float, last: bool) -> None:
+    def _descend(self, step: Step, attacked: Tensor, weight: float, part: float, last: bool) -> None:
+        """Take the gradient of a part of a batch, as much of it as `part`; with the last one the weights move."""
         how, method = self.course.how, self.course.method
         with torch.enable_grad(), self.fabric.no_backward_sync(self.trainee, enabled=not last):
             self.raw.learning()
             loss = weight * method.loss(step, attacked)
-            self.fabric.backward(loss / how.accumulate)
+            self.fabric.backward(part * loss)
             if how.awp:
                 with at_worst_weights(self.raw, how.awp):
-                    self.fabric.backward(weight * method.loss(step, attacked) / how.accumulate)
+                    self.fabric.backward(weight * method.loss(step, attacked))
         self.losses.append(float(self._over_all(loss.detach())))
         if not math.isfinite(self.losses[-1]):
             raise InputError(
@@ -207,14 +206,34 @@ class Engine:
             self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=how.clip, error_if_nonfinite=False)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            self._share_statistics()
             if self.average is not None:
                 self.average.update_parameters(self.course.victim.model)
 
+    def _share_statistics(self) -> None:
+        """All processes go on with the statistics of the first, which are those of a checkpoint."""
+        if self.fabric.world_size > 1 and self.course.how.normalisation != "frozen":
+            for buffer in self.course.victim.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def _threat(self) -> Threat:
         """As large as the ramp lets it be by now."""
-        ramp = self.course.how.ramp * self.steps
-        share = 1.0 if self.step >= ramp else (self.step + 1) / (ramp + 1)
+        ramp, move = self.course.how.ramp * self._all_moves, self._move()
+        share = 1.0 if move >= ramp else (move + 1) / (ramp + 1)
         return self.course.threat if share == 1 else replace(self.course.threat, eps=share * self.course.threat.eps)
+
+    def _move(self) -> int:
+        """Which move of the weights this step is for; the parts of a batch go together."""
+        epoch, place = divmod(self.step, self.order.per_epoch)
+        return epoch * self._moves_an_epoch + place // self.course.how.accumulate
+
+    @property
+    def _moves_an_epoch(self) -> int:
+        return -(-self.order.per_epoch // self.course.how.accumulate)
+
+    @property
+    def _all_moves(self) -> int:
+        return self.course.how.epochs * self._moves_an_epoch
 
     def _moves(self, step: int | None = None) -> bool:
         """Whether the weights have been moved by all that was seen up to this step."""

@@ -88,12 +88,14 @@ class Method(ABC):
     Attributes:
         tasks: names of the tasks it is for; None: all.
         replays: how often the weights are moved on one batch.
+        attacked: whether it learns from attacked images.
         single_step: whether its attack is a single step, which a model can learn to break without holding.
     """
 
     tasks: ClassVar[tuple[str, ...] | None] = None
     replays: int = 1
     single_step: ClassVar[bool] = False
+    attacked: ClassVar[bool] = True
 
     @property
     def startable(self) -> bool:

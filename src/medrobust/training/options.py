@@ -85,5 +85,5 @@ class Training:
             raise InputError(f"batch_size {self.batch_size} cannot be shared out evenly in {self.accumulate} parts")
         if self.devices > 1 and self.warm_start:
             raise InputError("warm_start keeps its changes in one process: set devices to 1")
-        if self.devices > 1 and self.awp and self.accumulate > 1:
-            raise InputError("awp on several devices needs every batch at once: set accumulate to 1")
+        if self.awp and self.accumulate > 1:
+            raise InputError("awp needs the gradient of a whole batch at once: set accumulate to 1")

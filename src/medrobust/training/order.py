@@ -44,6 +44,12 @@ class Order:
         left_over = rest == 1 and whole > 0
         return whole + (rest > 0 and not left_over)
 
+    def size(self, step: int) -> int:
+        """Images of the batch of a step, of all shares together."""
+        place = step % self.per_epoch
+        last = place + 1 == self.per_epoch
+        return self.count - place * self.batch_size if last else self.batch_size
+
     def __len__(self) -> int:
         return self.steps - self.first
 

@@ -43,9 +43,13 @@ class Validation:
     images: int | None = 64
     batch_size: int = 16
 
+    def places(self, data: Dataset) -> list[int]:
+        """Of the images that are looked at."""
+        return list(evenly(range(len(data)), self.images))
+
     def __call__(self, victim: Victim, data: Dataset, threat: Threat, seed: int) -> Left:
         """What is left of the model, on average over the images."""
-        places = evenly(range(len(data)), self.images)
+        places = self.places(data)
         clean: list[Tensor] = []
         attacked: list[Tensor] = []
         losses: list[Tensor] = []
