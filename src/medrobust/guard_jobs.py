@@ -135,8 +135,8 @@ def screen_config(
                 progress=progress,
             )
         else:
-            short = Path(name).name
-            label = name if short in ready or short in (SQUEEZING, LEARNED) else short
+            short, taken = Path(name).name, {*ready, *screens} - {name}
+            label = "/".join(Path(name).parts[-2:]) if short in taken else short
             ready[label] = Squeezing() if name == SQUEEZING else loaded[name].to(part.victim.device)
     found = screen(
         part.victim,

@@ -95,6 +95,7 @@ def test_screens_are_measured_trained_and_read_again(medrobust, folder):
         (("certify", "--set", "model.defence=smooth"), "which a defence does not take"),
         (("screen", "--screens", "nowhere"), "nowhere is no learned screen: it has no screen.json"),
         (("screen", "--adaptive", "square"), "attack square cannot be told of a screen"),
+        (("screen", "--screens", "squeezing,squeezing"), "screen 'squeezing' is given twice"),
         (("screen", "--calibration-split", "test"), "the calibration images are the attacked images"),
         (("screen",), "clean images cannot set a threshold of 0.05 false positives: at least 19"),
         (("screen", "--data", "embedded", "--model", "embedded"), "give the data that screens are measured on"),

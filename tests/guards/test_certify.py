@@ -176,6 +176,12 @@ def test_what_cannot_be_certified_is_told(trained, options, told):
         mr.certify(victim, dataset(images[:2], truth[:2], victim.task), **{"sigma": 0.1, **options})
 
 
+def test_masks_and_labels_have_one_radius():
+    masks = mr.Victim(nn.Conv2d(1, 2, 1), mr.Segmentation(2))
+    with pytest.raises(InputError, match="have the one radius sigma"):
+        mr.certify(masks, dataset(torch.rand(1, 1, 4, 4), torch.zeros(1, 4, 4).long(), masks.task), 0.1, radii=[0.1])
+
+
 def test_a_defence_and_detection_are_refused(trained):
     victim, images, truth = trained
     data = dataset(images[:2], truth[:2], victim.task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 import medrobust as mr
 from medrobust.data import DatasetInfo
-from medrobust.errors import InputError
+from medrobust.errors import InputError, MedrobustWarning
 from medrobust.guards.learned import ScreenInfo, _detector, _pairs
 
 BOUNDS = (-100.0, 300.0)
@@ -123,3 +124,17 @@ def test_it_learns_to_tell_attacked_images_of_other_patients():
             made = attack(model, images, truth, mr.Threat(12.0), ids=ids).adversarial
             found = screen(model, made, None)
             assert float((found[:, None] > clean[None]).float().mean()) > 0.9
+
+
+def test_a_screen_that_saw_the_images_is_told():
+    """Those that its threshold is set on, or that it is measured on; and these two must be others."""
+    data, others, screen = scans(24), scans(24, seed=1), fresh()
+    for calibration, attacked, told in ((data, others, "its threshold is set on"), (others, data, "it is measured on")):
+        screen.info = replace(screen.info, data_sha256=data.fingerprint())
+        with pytest.warns(MedrobustWarning, match=f"learned from the very images that {told}"):
+            mr.screen(
+                victim(), attacked, {"seen": screen}, {"fgsm": mr.FGSM()}, [mr.Threat(8.0)],
+                calibration=calibration, adaptive={"pgd": mr.PGD(steps=1)},
+            )  # fmt: skip
+    with pytest.raises(InputError, match="the calibration images are the attacked images"):
+        mr.screen(victim(), data, {"seen": screen}, {"fgsm": mr.FGSM()}, [mr.Threat(8.0)], calibration=data)

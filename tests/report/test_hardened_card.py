@@ -95,6 +95,16 @@ def test_how_it_was_made_and_what_it_is_worth(hardened, compared):
     assert "## Adversarial robustness" in card
 
 
+def test_plain_fine_tuning_is_no_hardening(hardened):
+    """And of 30 validation images 12 were attacked."""
+    card = plain(card_of(hardened({**TOLD, "method": "Control", "validation_images": 12})))
+    assert "fine-tuned, without attacks on the images that it learned from." in card
+    assert "Made to stand" not in card
+    assert "**Weights chosen under attack within:** L∞ ≤ 2/255" in card
+    assert "**Weights chosen by:** 12 images out of 30 of other patients" in card
+    assert "validation_images" not in card
+
+
 def test_what_it_was_not_tested_against(hardened, compared):
     card = card_of(hardened(), compared).partition("## What it was not tested against")[2].partition("## Adv")[0]
     assert "Changes larger than L∞ ≤ 4/255." in card
