@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from medrobust.evaluation.storage import new_folder, write_whole
 from medrobust.report.comparison_page import comparison_page
 from medrobust.report.run_comparison import ComparedRuns, markdown_comparison, terminal_comparison
-from medrobust.run import Run, load_run
+from medrobust.run import Run, Table, load_run
 from medrobust.statistics.pairing import PairedPart
 from medrobust.statistics.run_comparison import compare_runs
 from medrobust.statistics.summary import RESAMPLES
@@ -67,9 +66,7 @@ class RunComparison:
         return terminal_comparison(self.told)
 
     def __repr__(self) -> str:
-        text = io.StringIO()
-        Console(file=text, width=120, color_system=None).print(self.__rich__())
-        return text.getvalue().rstrip()
+        return repr(Table(self.__rich__()))
 
 
 def compare(

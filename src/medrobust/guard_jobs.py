@@ -7,8 +7,8 @@ from pathlib import Path
 
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.budget import Budget
-from medrobust.config import EMBEDDED, DataConfig, RunConfig
-from medrobust.data import Dataset, open_dataset
+from medrobust.config import EMBEDDED, RunConfig
+from medrobust.data import Dataset
 from medrobust.data.subset import check_apart
 from medrobust.errors import InputError
 from medrobust.evaluation import check_output_folder
@@ -23,7 +23,7 @@ from medrobust.guards import (
     screen,
     train_screen,
 )
-from medrobust.jobs import Part, build_parts
+from medrobust.jobs import Part, build_parts, open_split
 
 USUAL_BUDGET, USUAL_SIGMA = ("4/255",), "0.25"
 SQUEEZING, LEARNED = "squeezing", "learned"
@@ -176,9 +176,8 @@ def _knowing(config: RunConfig, names: Sequence[str]) -> dict[str, IterativeAtta
 
 
 def _opened(config: RunConfig, split: str, part: Part, purpose: str) -> Dataset:
-    """Another split of the data than that which is attacked; `limit` is of the attacked images alone."""
-    options = {**(config.data.model_extra or {}), "split": split, "limit": None}
-    data = open_dataset(config.data.path, DataConfig(path=config.data.path, **options).options(config.skip_bad))
+    """Another split of the data than that which is attacked."""
+    data = open_split(config, split)
     check_apart(data, part.dataset, (f"the {purpose}", "the attacked"))
     if data.fingerprint() == part.dataset.fingerprint():
         raise InputError(f"the {purpose} images are the attacked images: give another split")

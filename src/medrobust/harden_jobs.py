@@ -7,14 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medrobust.comparing import RunComparison, compare
-from medrobust.config import EMBEDDED, DataConfig, RunConfig
-from medrobust.data import Dataset, open_dataset
+from medrobust.config import EMBEDDED, RunConfig
 from medrobust.data.subset import check_apart
 from medrobust.errors import InputError
 from medrobust.evaluation.storage import RUN_JSON, check_output_folder, write_whole
 from medrobust.hardening import WEIGHTS, Hardened, harden
 from medrobust.hardening_card import AFTER, BEFORE, CARD, card_of
-from medrobust.jobs import build_parts, load_surrogates, run_config
+from medrobust.jobs import build_parts, load_surrogates, open_split, run_config
 from medrobust.training import Validation
 
 CHECKPOINT, COMPARISON = "checkpoint.safetensors", "comparison"
@@ -34,8 +33,8 @@ def harden_config(config: RunConfig, folder: Path, *, progress: bool = False) ->
     if config.data.path == EMBEDDED:
         raise InputError("give the data to learn from with --data, e.g. embedded:level")
     (part,) = build_parts(config)
-    training = _opened(config, config.harden.split)
-    validation = None if config.harden.validation_split is None else _opened(config, config.harden.validation_split)
+    training = open_split(config, config.harden.split)
+    validation = None if config.harden.validation_split is None else open_split(config, config.harden.validation_split)
     for name, other in (("training", training), ("validation", validation)):
         if other is None:
             continue
@@ -95,12 +94,6 @@ def _measured(config: RunConfig, folder: Path, weights: Path | None, progress: b
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
     run_config(config, progress=progress).save(folder)
     return folder
-
-
-def _opened(config: RunConfig, split: str) -> Dataset:
-    """A part of the data; `limit` is of the test images alone."""
-    options = {**(config.data.model_extra or {}), "split": split, "limit": None}
-    return open_dataset(config.data.path, DataConfig(path=config.data.path, **options).options(config.skip_bad))
 
 
 @contextmanager

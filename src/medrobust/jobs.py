@@ -14,7 +14,7 @@ from torch import nn
 
 from medrobust.attacks.transfer import with_surrogates
 from medrobust.black_box import BlackBox
-from medrobust.config import EMBEDDED, ModelConfig, RunConfig, SurrogateConfig
+from medrobust.config import EMBEDDED, DataConfig, ModelConfig, RunConfig, SurrogateConfig
 from medrobust.data import Dataset, DatasetInfo, open_dataset
 from medrobust.data.class_names import class_indices
 from medrobust.errors import InputError, MedrobustWarning
@@ -62,6 +62,16 @@ def build_parts(config: RunConfig) -> Iterator[Part]:
         source = config.model.source if own_model else path
         victim = _victim(dataset.info, config, source)
         yield Part(dataset, victim, source, load_surrogates(dataset.info, config, victim, config.surrogates))
+
+
+def open_split(config: RunConfig, split: str) -> Dataset:
+    """Another split of the configured data, whole: `limit` is of the images that are measured alone.
+
+    Raises:
+        InputError: there is no such split, or it cannot be read.
+    """
+    options = {**(config.data.model_extra or {}), "split": split, "limit": None}
+    return open_dataset(config.data.path, DataConfig(path=config.data.path, **options).options(config.skip_bad))
 
 
 def run_config(config: RunConfig, *, progress: bool = False, listen: Listen | None = None) -> Run:

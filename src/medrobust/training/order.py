@@ -61,8 +61,8 @@ class Order:
                 epoch = step // self.per_epoch
                 places = self._of_epoch(torch.Generator().manual_seed(derived(self.seed, "order", epoch)))
             place = step % self.per_epoch
-            start, last = place * self.batch_size, place + 1 == self.per_epoch
-            batch = places[start:] if last else places[start : start + self.batch_size]
+            start = place * self.batch_size
+            batch = places[start : start + self.size(step)]
             yield batch[self.share :: self.shares] or batch[:1]
 
     def _of_epoch(self, generator: torch.Generator) -> list[int]:
