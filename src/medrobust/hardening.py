@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save
-
 from medrobust.data import Dataset
 from medrobust.data.subset import check_apart, split_by_patient
 from medrobust.errors import InputError
 from medrobust.evaluation.storage import new_folder
-from medrobust.models import weights_fingerprint
+from medrobust.models import weights_file, weights_fingerprint
 from medrobust.progress import progress_bar
-from medrobust.threat import Threat
+from medrobust.threat import Threat, usual_threat
 from medrobust.training import Course, Method, Outcome, Seen, Training, Validation, check_fit, make_method, train
 from medrobust.victim import Victim
 
@@ -58,8 +56,7 @@ class Hardened:
             InputError: the folder is not empty, or cannot be written.
         """
         with new_folder(Path(folder)) as unfinished:
-            weights = {name: value.contiguous() for name, value in self.victim.model.state_dict().items()}
-            (unfinished / WEIGHTS).write_bytes(save(weights))
+            (unfinished / WEIGHTS).write_bytes(weights_file(self.victim.model))
             told = {
                 **self.told,
                 "weights_sha256": weights_fingerprint(self.victim.model),
@@ -100,10 +97,7 @@ def harden(
         InputError: data, victim, method and budget do not fit each other; a patient is in both data sets; the training
             diverges; or the checkpoint is damaged or of another training.
     """
-    if threat is None:
-        if training.info.unit != "[0, 1]":
-            raise InputError(f"{training.info.name!r} is not in [0, 1] but in {training.info.unit}: give a threat")
-        threat = Threat(2 / 255)
+    threat = threat or usual_threat(2 / 255, training.info)
     method = make_method(method) if isinstance(method, str) else method
     how = how or Training()
     check_fit(victim, method, threat, how)

@@ -14,7 +14,6 @@ from medrobust.attacks import MIFGSM, PGD, SMIA, Attack
 from medrobust.attacks.iterative import IterativeAttack
 from medrobust.checks import at_least
 from medrobust.data import Dataset
-from medrobust.errors import InputError
 from medrobust.evaluation.cautions import warn_of_budgets
 from medrobust.evaluation.describing import described_part
 from medrobust.evaluation.landscapes import LossSurface, StepMaps
@@ -35,7 +34,7 @@ from medrobust.run import installed_versions
 from medrobust.statistics.stability import image_quantities, step_summary
 from medrobust.statistics.stability_components import variance_components
 from medrobust.statistics.stability_tests import paired_tests
-from medrobust.threat import Threat
+from medrobust.threat import Threat, usual_threat
 from medrobust.victim import Victim
 
 
@@ -190,10 +189,7 @@ def stability(
         InputError: data, victim, attacks and budget do not fit each other.
     """
     at_least("seeds", seeds, 1)
-    if threat is None:
-        if dataset.info.unit != "[0, 1]":
-            raise InputError(f"{dataset.info.name!r} is not in [0, 1] but in {dataset.info.unit}: give a threat")
-        threat = Threat(4 / 255)
+    threat = threat or usual_threat(4 / 255, dataset.info)
     if attacks is None:
         attacks = {"pgd": PGD(), "mi": MIFGSM(), "smia": SMIA()}
     tracing = Tracing(

@@ -14,7 +14,6 @@ from typing import Any
 
 import pydantic
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from medrobust.attacks import FGSM, SMIA, Attack
@@ -26,9 +25,9 @@ from medrobust.evaluation.batches import batches
 from medrobust.evaluation.storage import first_line, new_folder
 from medrobust.guards.screens import Screen
 from medrobust.hardening import harden
-from medrobust.models import load_model, weights_fingerprint
+from medrobust.models import load_model, weights_file, weights_fingerprint
 from medrobust.tasks import Classification
-from medrobust.threat import Threat
+from medrobust.threat import Threat, usual_threat
 from medrobust.training import Training, Validation
 from medrobust.victim import Victim
 
@@ -112,8 +111,7 @@ class LearnedScreen(Screen):
             InputError: the folder is not empty, or cannot be written.
         """
         with new_folder(Path(folder)) as unfinished:
-            weights = {name: value.contiguous() for name, value in self.detector.model.state_dict().items()}
-            (unfinished / WEIGHTS).write_bytes(save(weights))
+            (unfinished / WEIGHTS).write_bytes(weights_file(self.detector.model))
             (unfinished / TOLD).write_bytes(_INFO.dump_json(self.info, indent=2))
 
 
@@ -165,10 +163,7 @@ def train_screen(
         InputError: data, victim, attack and network do not fit each other.
     """
     info = dataset.info
-    if threat is None:
-        if info.unit != "[0, 1]":
-            raise InputError(f"{info.name!r} is not in [0, 1] but in {info.unit}: give a threat")
-        threat = Threat(4 / 255)
+    threat = threat or usual_threat(4 / 255, info)
     attack = SMIA() if attack is None else attack
     if network.partition(":")[0] not in LIBRARIES:
         raise InputError(f"the network of a screen is timm:… or torchvision:…, got {network!r}")

@@ -16,7 +16,7 @@ from medrobust.models.randomness import seeded
 from medrobust.models.requirements import Requirements
 from medrobust.models.user_code import user_model
 from medrobust.models.volumes import OverSlices, SlidingWindow
-from medrobust.models.weights import load_weights, weights_fingerprint
+from medrobust.models.weights import load_weights, weights_file, weights_fingerprint
 
 __all__ = [
     "MODELS",
@@ -25,6 +25,7 @@ __all__ = [
     "load_embedded_model",
     "load_model",
     "load_weights",
+    "weights_file",
     "weights_fingerprint",
 ]
 

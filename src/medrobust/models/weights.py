@@ -62,6 +62,12 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     model.load_state_dict(state)
 
 
+def weights_file(model: nn.Module) -> bytes:
+    """The content of a `.safetensors` file that holds the parameters and buffers."""
+    content: bytes = safetensors.torch.save({name: one.contiguous() for name, one in model.state_dict().items()})
+    return content
+
+
 def weights_fingerprint(model: nn.Module) -> str:
     """SHA-256 (hex) over names, dtypes, shapes and bytes of the model's parameters and buffers.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medrobust.threat.bands import BandNoise
-from medrobust.threat.catalogue import THREATS, make_threat
+from medrobust.threat.catalogue import THREATS, make_threat, usual_threat
 from medrobust.threat.deformation import Deformation
 from medrobust.threat.drawing import derived, sample_generators
 from medrobust.threat.imaging import BiasField, Contrast
@@ -31,4 +31,5 @@ __all__ = [
     "per_image",
     "sample_generators",
     "towards",
+    "usual_threat",
 ]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from medrobust.data import DatasetInfo
 from medrobust.errors import InputError, unknown
 from medrobust.threat.bands import BandNoise
 from medrobust.threat.deformation import Deformation
@@ -70,3 +71,14 @@ def threat_options(kind: str) -> list[str]:
     """The options of a threat of the catalogue, but eps."""
     names: Mapping[str, object] = signature(THREATS[kind].threat).parameters
     return [name for name in names if name not in ("eps", "norm")]
+
+
+def usual_threat(eps: float, info: DatasetInfo) -> Threat:
+    """L∞ within `eps`, where the user gives no threat for images in [0, 1].
+
+    Raises:
+        InputError: the images are in another unit, in which no budget is usual.
+    """
+    if info.unit != "[0, 1]":
+        raise InputError(f"{info.name!r} is not in [0, 1] but in {info.unit}: give a threat")
+    return Threat(eps)
